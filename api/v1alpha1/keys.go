@@ -1,0 +1,81 @@
+package v1alpha1
+
+// Group is the API group, and the prefix of every key below.
+const Group = "reanchor.dev"
+
+// The stamp: annotations that the stamping webhook writes on a meshed pod.
+// They are for people, kubectl and audits. No decision reads them, since
+// annotations can be edited after admission.
+const (
+	// TrustBundleHashAnnotation holds the hash of the pod's effective trust at
+	// admission, for example "v1:5f3c...".
+	TrustBundleHashAnnotation = Group + "/trust-bundle-hash"
+	// TrustBundleNotAfterAnnotation holds, in RFC 3339, when the last anchor of
+	// that bundle expires.
+	TrustBundleNotAfterAnnotation = Group + "/trust-bundle-not-after"
+	// StampedByAnnotation holds the name of the MeshTrust.
+	StampedByAnnotation = Group + "/stamped-by"
+)
+
+// Keys that users set.
+const (
+	// MeshLabel on a pod template makes the pods members of the Generic mesh
+	// whose MeshTrust has the label's value as its name.
+	MeshLabel = Group + "/mesh"
+	// OptOutAnnotation on a namespace holds OptOutAll, or a comma list of
+	// OptOutAdmission and OptOutRollout; on a workload OptOutRollout; on a pod
+	// template OptOutAdmission.
+	OptOutAnnotation = Group + "/opt-out"
+	// RolloutStrategyAnnotation on a workload or a namespace chooses how pods
+	// are replaced: RolloutStrategyRestart or RolloutStrategyEvict.
+	RolloutStrategyAnnotation = Group + "/rollout-strategy"
+)
+
+// Values of OptOutAnnotation.
+const (
+	OptOutAll       = "true"
+	OptOutAdmission = "admission"
+	OptOutRollout   = "rollout"
+)
+
+// Values of RolloutStrategyAnnotation.
+const (
+	// RolloutStrategyRestart patches the pod template: the workload's own
+	// update strategy sets the pace.
+	RolloutStrategyRestart = "Restart"
+	// RolloutStrategyEvict uses the Eviction API and leaves the template alone.
+	RolloutStrategyEvict = "Evict"
+)
+
+// AdmissionLabel with the value AdmissionDisabled on a namespace lets the API
+// server skip the webhooks by namespaceSelector, even when no replica of them
+// is alive. A namespaceSelector cannot read annotations, so the controller
+// mirrors OptOutAnnotation to this label, as field manager FieldManager, and
+// only then: one that a human set is never removed.
+const (
+	AdmissionLabel    = Group + "/admission"
+	AdmissionDisabled = "disabled"
+)
+
+// Keys that the controller writes.
+const (
+	// RestartedForAnnotation on a pod template holds the bundle hash that the
+	// workload was rolled for, "v1:<hash>", or "v1:<hash>.2" for a second
+	// attempt. It is deterministic, so that patching twice is one roll.
+	RestartedForAnnotation = Group + "/restarted-for"
+	// NudgedAnnotation on a ReplicaSet or StatefulSet holds the bundle hash
+	// under which its controller was woken from back-off after a denial ended.
+	NudgedAnnotation = Group + "/nudged-for"
+	// AnchorOfLabel on a Secret says that it holds an anchor generation of the
+	// mesh whose MeshTrust has the label's value as its name.
+	AnchorOfLabel = Group + "/anchor-of"
+	// TriggerLabel on an AnchorRotation says what opened it; see Trigger.
+	TriggerLabel = Group + "/trigger"
+	// RotationFinalizer on an AnchorRotation lets the controller release what
+	// the rotation holds (paused renewals) before the object goes.
+	RotationFinalizer = Group + "/rotation"
+)
+
+// FieldManager is the owner of every field that the controller applies to an
+// object that is not its own.
+const FieldManager = "reanchor"

@@ -1,0 +1,112 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+const (
+	reportInterval = 10 * time.Second
+	tailLines      = 20
+)
+
+// report turns the output of a long command into one line every ten seconds, or
+// a line that rewrites itself on a terminal. It keeps the end of the output for
+// an error message.
+type report struct {
+	out      io.Writer
+	what     string
+	terminal bool
+	clock    clock.WithTicker
+	began    time.Time
+	stop     chan struct{}
+	stopped  sync.WaitGroup
+
+	mu      sync.Mutex
+	partial []byte
+	last    []string
+	lines   int
+}
+
+func newReport(out io.Writer, what string) *report {
+	r := &report{out: out, what: what, terminal: isTerminal(out), clock: clock.RealClock{}, stop: make(chan struct{})}
+	r.began = r.clock.Now()
+	r.stopped.Go(r.run)
+	return r
+}
+
+func (r *report) run() {
+	interval := reportInterval
+	if r.terminal {
+		interval = time.Second
+	}
+	ticker := r.clock.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-ticker.C():
+			r.print()
+		}
+	}
+}
+
+func (r *report) print() {
+	r.mu.Lock()
+	lines := r.lines
+	r.mu.Unlock()
+	elapsed := r.clock.Since(r.began).Round(time.Second)
+	if r.terminal {
+		fmt.Fprintf(r.out, "\r\033[K%s: %s, %d packages", r.what, elapsed, lines)
+		return
+	}
+	fmt.Fprintf(r.out, "%s: %s, %d packages\n", r.what, elapsed, lines)
+}
+
+// Write takes the command's output; a line is a package.
+func (r *report) Write(data []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.partial = append(r.partial, data...)
+	for {
+		line, rest, found := bytes.Cut(r.partial, []byte("\n"))
+		if !found {
+			return len(data), nil
+		}
+		r.lines++
+		r.last = append(r.last, string(line))
+		r.last = r.last[max(0, len(r.last)-tailLines):]
+		r.partial = rest
+	}
+}
+
+func (r *report) tail() string { return strings.Join(r.last, "\n") }
+
+// close ends the reporting; a command of less than one interval prints nothing.
+func (r *report) close() {
+	close(r.stop)
+	r.stopped.Wait()
+	if r.terminal {
+		fmt.Fprint(r.out, "\r\033[K")
+	}
+	if elapsed := r.clock.Since(r.began); elapsed >= reportInterval {
+		fmt.Fprintf(r.out, "lab: built in %s\n", elapsed.Round(time.Second))
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

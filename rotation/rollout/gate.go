@@ -1,0 +1,75 @@
+package rollout
+
+import (
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+)
+
+// GateFacts is what invariant I9 is decided on.
+type GateFacts struct {
+	// Bundle is the published bundle.
+	Bundle bundle.Set
+	// NoIssuer says that the mesh has no issuer that could be checked.
+	NoIssuer bool
+	// Issuer is the chain of the issuer in use; empty when it cannot be read.
+	Issuer []*x509.Certificate
+	// Needed holds further anchors that live leaves may chain to.
+	Needed bundle.Set
+	// Skew is the allowed difference of clocks.
+	Skew time.Duration
+}
+
+// Gate decides invariant I9: no pod is rolled towards a bundle that does not
+// verify the issuer in use, now and at now + skew, or that lacks an unexpired
+// anchor that a live leaf may chain to. Rolling then would kill the mesh's
+// identity service, which refuses to start, and with it all issuance (seen on a
+// real mesh). What cannot be told holds (I8).
+func Gate(f GateFacts, now time.Time) Hold {
+	if hold := lacksNeeded(f, now); hold.Reason != "" || f.NoIssuer {
+		return hold
+	}
+	if len(f.Issuer) == 0 {
+		return Hold{v1alpha1.IssuerUnknown, "the issuer in use cannot be read, so that it is not known whether the bundle verifies it"}
+	}
+	if end := f.Issuer[0].NotAfter; now.After(end) {
+		return Hold{v1alpha1.IssuerExpired, fmt.Sprintf("the issuer %q expired at %s; renew it", f.Issuer[0].Subject, end.UTC().Format(time.RFC3339))}
+	}
+	at := now.Add(f.Skew)
+	if end := f.Issuer[0].NotAfter; at.After(end) {
+		// A short-lived issuer near its end is judged by its anchor: its own
+		// renewal is due and says nothing about the bundle.
+		at = end
+	}
+	for _, t := range []time.Time{now, at} {
+		if err := f.Bundle.Verify(f.Issuer, t); err != nil {
+			return Hold{v1alpha1.BundleDoesNotTrustIssuer, fmt.Sprintf(
+				"%v; put the anchor that signed the issuer back into the bundle, or renew the issuer under an anchor of the bundle", err)}
+		}
+	}
+	return Hold{}
+}
+
+func lacksNeeded(f GateFacts, now time.Time) Hold {
+	for _, a := range f.Needed.ValidAt(now).Minus(f.Bundle).Anchors() {
+		if !renewed(f.Bundle, a) {
+			return Hold{v1alpha1.BundleDoesNotTrustIssuer, fmt.Sprintf(
+				"live leaves may chain to the anchor %s (%s), which is not in the bundle; put it back until they have ended", a.Fingerprint.Short(), a.Subject)}
+		}
+	}
+	return Hold{}
+}
+
+// renewed reports whether the set holds an anchor with the same key and
+// subject, which verifies the same leaves.
+func renewed(s bundle.Set, a bundle.Anchor) bool {
+	for _, b := range s.Anchors() {
+		if a.SameKeyAndName(b) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,108 @@
+package rollout
+
+import (
+	"fmt"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// Strategy is how a kind replaces pods after its template changed.
+type Strategy uint8
+
+// The strategies.
+const (
+	// RollingUpdate replaces pods by and by.
+	RollingUpdate Strategy = iota
+	// Recreate stops all pods before new ones start.
+	Recreate
+	// OnDelete replaces a pod when somebody deletes it.
+	OnDelete
+)
+
+// OwnerSpec is what decides how a workload's pods are replaced.
+type OwnerSpec struct {
+	Key      Key
+	Strategy Strategy
+	// Found is false when the owner that the pods name does not exist.
+	Found bool
+	// OptedOut, Paused, ManuallyInjected and EvictOnly are the user's: opt-out
+	// of the workload or its namespace, spec.paused, a template that holds the
+	// proxy and its bundle itself, and rollout-strategy Evict.
+	OptedOut, Paused, ManuallyInjected, EvictOnly bool
+	Desired, Partition                            int
+}
+
+// VerbFor returns how the pods of an owner are replaced, or why they are not
+// (the table in design, section 8).
+func VerbFor(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
+	switch {
+	case o.OptedOut:
+		return "", Hold{v1alpha1.OptedOut, "it is annotated to be left alone; remove reanchor.dev/opt-out to have it rolled"}
+	case o.ManuallyInjected:
+		return "", Hold{v1alpha1.ManuallyInjected, "its template holds the proxy and its bundle; inject it again and apply it"}
+	}
+	switch o.Key.Kind {
+	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Rollout":
+		return verbForController(o)
+	case "Job":
+		return evictIf(p.EvictJobs, Hold{v1alpha1.JobPod, "it is waited for to end by itself; set spec.rollout.policies.jobs to Evict to replace it"})
+	case "Pod":
+		return evictIf(p.EvictBarePods, Hold{v1alpha1.BarePod, "nothing would replace it: delete and create it again"})
+	case "Node":
+		return "", Hold{v1alpha1.MirrorPod, "the kubelet runs it from a file on the node"}
+	default:
+		return evictIf(p.EvictUnmanaged, Hold{v1alpha1.UnknownOwner,
+			fmt.Sprintf("it is not known how a %s is restarted; restart it, or set spec.rollout.policies.unmanaged to Evict", o.Key.Kind)})
+	}
+}
+
+func verbForController(o OwnerSpec) (v1alpha1.Verb, Hold) {
+	switch {
+	case !o.Found:
+		return "", Hold{v1alpha1.UnknownOwner, "its owner does not exist; delete the pods or create the owner again"}
+	case o.Paused && !o.EvictOnly:
+		return "", Hold{v1alpha1.WorkloadPaused, "it is paused; resume it, or set reanchor.dev/rollout-strategy to Evict"}
+	case o.Key.Kind == "Rollout" && !o.EvictOnly:
+		return v1alpha1.VerbRestartAt, Hold{}
+	case o.EvictOnly, o.Strategy != RollingUpdate, !byTemplate(o.Key.Kind), o.Partition > 0 && o.Partition >= o.Desired:
+		return v1alpha1.VerbEvict, Hold{}
+	default:
+		return v1alpha1.VerbRestart, Hold{}
+	}
+}
+
+func byTemplate(kind string) bool {
+	return kind == "Deployment" || kind == "StatefulSet" || kind == "DaemonSet"
+}
+
+func evictIf(allowed bool, otherwise Hold) (v1alpha1.Verb, Hold) {
+	if allowed {
+		return v1alpha1.VerbEvict, Hold{}
+	}
+	return "", otherwise
+}
+
+// rolling reports whether the owner is replacing pods at this moment,
+// whoever asked for it. An owner whose pods merely do not become available is
+// not rolling: rolling it may be what heals it.
+func (o Owner) rolling() bool {
+	if o.Lags || !o.Observed {
+		return true
+	}
+	return o.ByTemplate && (o.Updated < o.updatable() || o.Total > max(o.Updated, o.Desired))
+}
+
+// complete reports whether the owner's rollout is complete as "kubectl rollout
+// status" judges, pods on nodes that cannot replace them left aside.
+func (o Owner) complete() bool {
+	if o.rolling() {
+		return false
+	}
+	if o.ByTemplate && o.Partition == 0 && o.Total > o.Updated+o.Unreachable {
+		return false
+	}
+	return o.Available >= o.Desired-o.Unreachable
+}
+
+// updatable is how many pods a changed template can replace now.
+func (o Owner) updatable() int { return max(0, o.Desired-o.Partition-o.Unreachable) }

@@ -1,0 +1,170 @@
+package rollout
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// State is what the roller must remember because it cannot be observed again.
+// It is stored before anything is written to a workload, so a successor goes
+// on where a killed controller stopped and never starts a roll twice.
+type State struct {
+	// BundleHash is the bundle that all counters belong to.
+	BundleHash string
+	// Wave is the wave that rolls; Completed how many of its workloads are done.
+	Wave, Completed int
+	InProgress      []Roll
+	Failed          []Failure
+	Attempts        []Attempts
+	// FencedAt is when every injector served the bundle; zero before.
+	FencedAt time.Time
+	// Measured counts the rolls that ended well, and how long they took.
+	Measured      int
+	MeasuredTotal time.Duration
+}
+
+// Roll is one roll in flight.
+type Roll struct {
+	Key     Key
+	Attempt int
+	Verb    v1alpha1.Verb
+	// For is the bundle hash that it rolls towards.
+	For string
+	// StartedAt is when it was decided.
+	StartedAt time.Time
+	// Before is the creation time of the newest pod at that moment, by the API
+	// server's clock: pods created later are the roll's own.
+	Before time.Time
+	// Applied says that the mark, or the restart time, was seen on the owner.
+	Applied bool
+	// Left is how many pods are still to be replaced or to become available,
+	// and ProgressAt when that number last changed.
+	Left       int
+	ProgressAt time.Time
+	// Message says what it waits for.
+	Message string
+}
+
+// restartAt is the time to write to an Argo Rollout, which replaces all pods
+// created before it: one second after its newest pod, so by the clock that
+// dates the pods. It comes from the stored state, so a repeat changes nothing.
+func (r *Roll) restartAt() time.Time { return r.Before.Add(time.Second) }
+
+// mark is the value of the template annotation for this roll.
+func (r *Roll) mark() string { return Mark(r.For, r.Attempt) }
+
+// Mark returns the value of the template annotation for an attempt: the bundle
+// hash, and from the second attempt on its number. It is deterministic, so
+// that writing it twice is one roll.
+func Mark(hash string, attempt int) string {
+	if attempt <= 1 {
+		return hash
+	}
+	return hash + "." + strconv.Itoa(attempt)
+}
+
+// attemptOf reads the attempt from a mark; 0 when it is of another bundle.
+func attemptOf(mark, hash string) int {
+	rest, ok := strings.CutPrefix(mark, hash)
+	if !ok || hash == "" {
+		return 0
+	}
+	if rest == "" {
+		return 1
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(rest, "."))
+	if err != nil || n < 2 || !strings.HasPrefix(rest, ".") {
+		return 0
+	}
+	return n
+}
+
+// Failure is a workload whose roll did not succeed.
+type Failure struct {
+	Key     Key
+	Reason  v1alpha1.Reason
+	Message string
+	Attempt int
+	Since   time.Time
+}
+
+// Attempts counts what cannot be read off the workload.
+type Attempts struct {
+	Key            Key
+	Count, Reverts int
+	LastAt         time.Time
+}
+
+// clone returns a copy that shares no slice with s.
+func (s State) clone() State {
+	s.InProgress = slices.Clone(s.InProgress)
+	s.Failed = slices.Clone(s.Failed)
+	s.Attempts = slices.Clone(s.Attempts)
+	return s
+}
+
+// forBundle returns the state with the counters of another bundle cleared.
+// Rolls in flight towards the older bundle stay: their pods are still being
+// replaced, and they count in the budget until they have settled.
+func (s State) forBundle(hash string) State {
+	if s.BundleHash == hash {
+		return s.clone()
+	}
+	return State{BundleHash: hash, InProgress: slices.Clone(s.InProgress), Measured: s.Measured, MeasuredTotal: s.MeasuredTotal}
+}
+
+func (s *State) roll(k Key) *Roll {
+	for i := range s.InProgress {
+		if s.InProgress[i].Key == k {
+			return &s.InProgress[i]
+		}
+	}
+	return nil
+}
+
+func (s *State) endRoll(k Key) {
+	s.InProgress = slices.DeleteFunc(s.InProgress, func(r Roll) bool { return r.Key == k })
+}
+
+func (s *State) failure(k Key) *Failure {
+	for i := range s.Failed {
+		if s.Failed[i].Key == k {
+			return &s.Failed[i]
+		}
+	}
+	return nil
+}
+
+func (s *State) clearFailure(k Key) {
+	s.Failed = slices.DeleteFunc(s.Failed, func(f Failure) bool { return f.Key == k })
+}
+
+func (s *State) fail(f Failure) {
+	if s.failure(f.Key) == nil {
+		s.Failed = append(s.Failed, f)
+	}
+}
+
+// attempts returns the counters of a workload, adding them when absent.
+func (s *State) attempts(k Key) *Attempts {
+	for i := range s.Attempts {
+		if s.Attempts[i].Key == k {
+			return &s.Attempts[i]
+		}
+	}
+	s.Attempts = append(s.Attempts, Attempts{Key: k})
+	return &s.Attempts[len(s.Attempts)-1]
+}
+
+func (s *State) counted(k Key) Attempts {
+	for i := range s.Attempts {
+		if s.Attempts[i].Key == k {
+			return s.Attempts[i]
+		}
+	}
+	return Attempts{Key: k}
+}

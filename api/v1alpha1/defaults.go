@@ -18,7 +18,9 @@ import (
 func (m *MeshTrust) EffectiveSpec() MeshTrustSpec {
 	spec := *m.Spec.DeepCopy()
 	known := profileDefaultsOf(spec.Profile)
-	spec.ControlPlaneNamespace = cmp.Or(spec.ControlPlaneNamespace, spec.Bundle.namespace(), known.namespace)
+	if spec.Profile != ProfileGeneric { // whose members live where the bundle is
+		spec.ControlPlaneNamespace = cmp.Or(spec.ControlPlaneNamespace, spec.Bundle.namespace(), known.namespace)
+	}
 	defaultBundle(&spec, known)
 	defaultIssuer(&spec)
 	if spec.Profile == ProfileGeneric {

@@ -153,6 +153,10 @@ func TestDefaultsFollowOtherFields(t *testing.T) {
 			func(s MeshTrustSpec) any { return *s.Bundle.ConfigMapRef },
 			KeyRef{Namespace: "l5d", Name: "linkerd-identity-trust-roots", Key: "ca-bundle.crt"},
 		},
+		"a Generic mesh has no control plane where its bundle is": {
+			MeshTrustSpec{Profile: ProfileGeneric, Bundle: BundleSpec{SecretRef: &KeyRef{Namespace: "rabbit", Name: "ca"}}},
+			func(s MeshTrustSpec) any { return s.ControlPlaneNamespace }, "",
+		},
 		"a ClusterTrustBundle has no namespace": {
 			MeshTrustSpec{Profile: ProfileLinkerd, Bundle: BundleSpec{ClusterTrustBundleRef: &ClusterObjectRef{Name: "roots"}}},
 			func(s MeshTrustSpec) any {

@@ -1,0 +1,62 @@
+# Reanchor: `make help` lists what there is. Go and git are all it needs; tools
+# come from tools.mod, the lab's control plane from Go modules.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TOOL := go tool -modfile=tools.mod
+# Where `generate` writes; `verify` generates into a folder of its own.
+OUT ?= .
+GENERATED := api/v1alpha1/zz_generated.deepcopy.go manifests/crds
+VERIFY := verify-generated verify-tidy verify-format verify-vet verify-static verify-rules
+
+.PHONY: help build generate verify $(VERIFY) test demo lab lab-down bench bench-scale
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
+
+build: ## Build the program into bin/
+	go build -trimpath -o bin/reanchor ./cmd/reanchor
+
+generate: ## Write deep copies and CRDs from the API types
+	$(TOOL) controller-gen object crd paths=./api/... output:object:dir=$(OUT)/api/v1alpha1 output:crd:dir=$(OUT)/manifests/crds
+
+verify: $(VERIFY) ## Check the source: generated files, modules, format, vet, static analysis, rules
+
+verify-generated:
+	out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; $(MAKE) -s generate OUT="$$out"; \
+	for path in $(GENERATED); do diff -ru "$$path" "$$out/$$path" || { echo "$$path is stale: run make generate"; exit 1; }; done
+
+verify-tidy:
+	go mod tidy -diff
+
+verify-format:
+	files=$$(gofmt -l .); [[ -z $$files ]] || { echo "run gofmt -w on:"; echo "$$files"; exit 1; }
+
+verify-vet:
+	go vet ./...
+
+verify-static:
+	$(TOOL) staticcheck ./...
+
+verify-rules:
+	go run ./hack/verify
+
+test: ## Run all tests; the first run builds the lab's control plane, in about ten minutes
+	go run ./hack/lab/cmd/lab build
+	go test -timeout 25m ./...
+
+demo: ## See it work: stamp, deny and roll on a real control plane
+	go run ./hack/demo
+
+lab: ## Start a lab cluster that stays
+	go run ./hack/lab/cmd/lab up
+
+lab-down: ## Stop it
+	go run ./hack/lab/cmd/lab down
+
+bench: ## Measure admission and inventory
+	go test -run '^$$' -bench . ./webhook ./rotation/inventory ./checker
+
+bench-scale: ## Measure the inventory with 20,000 pods in a lab
+	go run ./hack/benchscale

@@ -1,7 +1,5 @@
 package mesh
 
-import "strings"
-
 // variable returns the variable that the process sees: of several with one
 // name the last counts.
 func (c *Container) variable(name string) (EnvVar, bool) {
@@ -12,10 +10,6 @@ func (c *Container) variable(name string) (EnvVar, bool) {
 	}
 	return EnvVar{}, false
 }
-
-// expands reports whether the kubelet would replace parts of a literal by
-// other variables, so that its text in the spec is not what the process sees.
-func expands(value string) bool { return strings.Contains(value, "$(") }
 
 // refersTo reports whether a reference of a pod in the namespace points to the
 // mesh's published bundle. References always stay in the pod's own namespace.

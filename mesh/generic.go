@@ -2,57 +2,50 @@ package mesh
 
 import "slices"
 
-// genericTrust: what all containers trust that hold anchors. Which those are
-// is configured, or else all that use the published bundle.
-func genericTrust(m *Mesh, p *Pod, w World) Trust {
+// genericEvidence: of all containers that hold anchors. Which those are is
+// configured, or else all that use the published bundle.
+func genericEvidence(m *Mesh, p *Pod) Evidence {
 	if m.Reloads {
-		return Trust{Knowledge: Reloads}
+		return reloads()
 	}
 	found := false
-	trust := Trust{Knowledge: Reloads} // the neutral element of and
+	all := reloads() // the neutral element of and
 	for i := range p.Containers {
 		c := &p.Containers[i]
 		if c.Kind == Init || (len(m.Containers) > 0 && !slices.Contains(m.Containers, c.Name)) {
 			continue
 		}
-		if t, uses := genericContainer(m, p, c, w); uses {
+		if e, uses := genericContainer(m, p, c); uses {
 			found = true
-			trust = trust.and(t)
+			all = all.and(e)
 		} else if len(m.Containers) > 0 {
-			return unknown("its container " + c.Name + " does not use the published bundle")
+			return noEvidence("its container " + c.Name + " does not use the published bundle")
 		}
 	}
 	if !found {
-		return unknown("none of its containers uses the published bundle")
+		return noEvidence("none of its containers uses the published bundle")
 	}
-	return trust
+	return all
 }
 
-// genericContainer returns what one container trusts and whether it uses the
-// bundle at all. A container that takes the bundle in two ways trusts what
+// genericContainer returns the evidence of one container and whether it uses
+// the bundle at all. A container that takes the bundle in two ways trusts what
 // both give.
-func genericContainer(m *Mesh, p *Pod, c *Container, w World) (Trust, bool) {
+func genericContainer(m *Mesh, p *Pod, c *Container) (Evidence, bool) {
 	uses := false
-	trust := Trust{Knowledge: Reloads}
+	all := reloads()
 	if m.Literal != "" {
 		if v, ok := c.variable(m.Literal); ok && v.From == nil {
-			uses, trust = true, m.genericLiteral(v, w)
+			uses, all = true, literal(v.Value)
 		}
 	}
 	if m.referencesBundle(p, c) {
-		uses, trust = true, trust.and(m.atStart(p, c, w, environment))
+		uses, all = true, all.and(readAtStart(c, false))
 	}
 	if m.mountsBundle(p, c) {
-		uses, trust = true, trust.and(m.atStart(p, c, w, file))
+		uses, all = true, all.and(readAtStart(c, true))
 	}
-	return trust, uses
-}
-
-func (m *Mesh) genericLiteral(v EnvVar, w World) Trust {
-	if expands(v.Value) {
-		return unknown("its bundle refers to other variables")
-	}
-	return w.literal(v.Value)
+	return all, uses
 }
 
 // referencesBundle reports whether a variable of the container comes from the

@@ -23,25 +23,46 @@ type History []Publication
 // intersection is what it surely trusts and their union what it may trust. A
 // time that the history does not cover without a gap gives Unknown.
 func (h History) Between(from, to time.Time) Trust {
-	if from.IsZero() || to.Before(from) {
-		return unknown("the time at which its container started is not known")
+	s, why := h.span(from, to)
+	if why != "" {
+		return unknown(why)
 	}
 	var trust Trust
-	covered := from
+	for _, p := range h[s.first : s.last+1] {
+		trust = trust.orElse(p.Set)
+	}
+	return trust
+}
+
+// span is the publications, from first to last, that a process may have read.
+type span struct{ first, last int }
+
+// span returns the publications that were in force between from and to, or why
+// they cannot be told.
+func (h History) span(from, to time.Time) (span, string) {
+	if from.IsZero() || to.Before(from) {
+		return span{}, "the time at which its container started is not known"
+	}
+	s, covered := span{first: -1}, from
 	for i, p := range h {
-		if p.PublishedAt.After(to) || h.end(i).Before(from) || h.replacedBy(i, from) {
+		if p.PublishedAt.After(to) {
+			break
+		}
+		if s.first < 0 && (h.end(i).Before(from) || h.replacedBy(i, from)) {
 			continue
 		}
 		if p.PublishedAt.After(covered) {
-			return unknown("its container may have read a bundle that was never observed")
+			return span{}, "its container may have read a bundle that was never observed"
 		}
-		covered = h.end(i)
-		trust = trust.orElse(p.Set)
+		if s.first < 0 {
+			s.first = i
+		}
+		s.last, covered = i, later(covered, h.end(i))
 	}
-	if covered.Before(to) || trust.Knowledge == Unknown {
-		return unknown("its container started at a time for which no bundle is on record")
+	if s.first < 0 || covered.Before(to) {
+		return span{}, "its container started at a time for which no bundle is on record"
 	}
-	return trust
+	return s, ""
 }
 
 // end is when the publication certainly was in force for the last time: when

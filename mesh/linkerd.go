@@ -24,35 +24,33 @@ func linkerdMember(m *Mesh, p *Pod) bool {
 	return !ok || namespace.From != nil || namespace.Value == m.Namespace
 }
 
-// linkerdTrust: the proxy's variable, and for the identity component also the
-// mounted file, which it reads at start to verify its issuer.
-func linkerdTrust(m *Mesh, p *Pod, w World) Trust {
-	trust := linkerdProxyTrust(m, p, p.container(linkerdProxy), w)
+// linkerdEvidence: the proxy's variable, and for the identity component also
+// the mounted file, which it reads at start to verify its issuer.
+func linkerdEvidence(m *Mesh, p *Pod) Evidence {
+	proxy := linkerdProxyEvidence(m, p, p.container(linkerdProxy))
 	if p.Labels[LinkerdComponentLabel] != linkerdIdentity || p.Namespace != m.Namespace {
-		return trust
+		return proxy
 	}
 	identity := p.container(linkerdIdentity)
 	if identity == nil || !m.mountsBundle(p, identity) {
-		return unknown("its identity container does not mount the published bundle")
+		return noEvidence("its identity container does not mount the published bundle")
 	}
-	return trust.and(m.atStart(p, identity, w, file))
+	return proxy.and(readAtStart(identity, true))
 }
 
-func linkerdProxyTrust(m *Mesh, p *Pod, proxy *Container, w World) Trust {
+func linkerdProxyEvidence(m *Mesh, p *Pod, proxy *Container) Evidence {
 	if proxy == nil {
-		return unknown("it has no container " + linkerdProxy)
+		return noEvidence("it has no container " + linkerdProxy)
 	}
 	anchors, ok := proxy.variable(linkerdAnchorsEnv)
 	switch {
 	case !ok:
-		return unknown("its proxy has no variable " + linkerdAnchorsEnv)
-	case anchors.From == nil && expands(anchors.Value):
-		return unknown("its proxy's bundle refers to other variables")
+		return noEvidence("its proxy has no variable " + linkerdAnchorsEnv)
 	case anchors.From == nil:
-		return w.literal(anchors.Value)
+		return literal(anchors.Value)
 	case m.refersTo(*anchors.From, p.Namespace):
-		return m.atStart(p, proxy, w, environment)
+		return readAtStart(proxy, false)
 	default:
-		return unknown("its proxy reads another object than the published bundle")
+		return noEvidence("its proxy reads another object than the published bundle")
 	}
 }

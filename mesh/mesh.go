@@ -107,19 +107,9 @@ func (m *Mesh) Member(p *Pod) bool {
 // is never stale (facts, "Istio").
 const istioProxy = "istio-proxy"
 
-// Trust returns the effective trust of a member of the mesh.
-func (m *Mesh) Trust(p *Pod, w World) Trust {
-	switch m.Profile {
-	case Linkerd:
-		return linkerdTrust(m, p, w)
-	case Generic:
-		return genericTrust(m, p, w)
-	case Istio:
-		return Trust{Knowledge: Reloads}
-	default:
-		return unknown("its profile is not supported")
-	}
-}
+// Trust returns the effective trust of a member of the mesh: Resolve of what
+// Inspect finds.
+func (m *Mesh) Trust(p *Pod, w World) Trust { return m.Resolve(m.Inspect(p), w) }
 
 // ControlPlane reports whether the pod is part of the mesh's own control plane.
 func (m *Mesh) ControlPlane(p *Pod) bool {
@@ -148,40 +138,6 @@ func (w World) literal(text string) Trust {
 	default:
 		return unknown("its bundle cannot be read: " + err.Error())
 	}
-}
-
-// reading is the way a container gets the published object at its start.
-type reading uint8
-
-const (
-	environment reading = iota
-	file
-)
-
-// atStart answers for a container that read the published object when it
-// started.
-//
-// It did not start before its pod was created, which the API server's clock
-// tells exactly; the node's clock, which tells when it started, may be off by
-// ClockSkew. A variable is resolved anew at every start of the container and a
-// file is written when the pod starts, both from the node's copy of the object,
-// at most EnvDelay old. When the container starts again later in the same pod,
-// the file may be as old as FileDelay.
-func (m *Mesh) atStart(p *Pod, c *Container, w World, how reading) Trust {
-	if p.CreatedAt.IsZero() {
-		// An admission request: it starts after now and reads what is there.
-		return w.History.Between(w.Now, w.Now)
-	}
-	from, to := p.CreatedAt.Add(-m.EnvDelay), w.Now
-	if started := c.StartedAt; !started.IsZero() {
-		lag := m.EnvDelay
-		if how == file {
-			lag = m.FileDelay
-		}
-		from = later(from, started.Add(-m.ClockSkew-lag))
-		to = earlier(to, started.Add(m.ClockSkew))
-	}
-	return w.History.Between(from, later(to, p.CreatedAt))
 }
 
 func later(a, b time.Time) time.Time {

@@ -22,7 +22,8 @@
 //
 // Everything listens on 127.0.0.1, on ports of its own, and keeps its files in a
 // folder of its own, so that labs run side by side. The components die with the
-// process that started them, however it ends, except when Options.Detach is set.
+// process that started them, however it ends, except in a lab of [Up], which
+// [Down] ends.
 //
 // Pods run the life that their annotations ask for (see [ReadyDelayAnnotation]
 // and the others); without any they are Ready within a second or two, run for

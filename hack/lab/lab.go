@@ -90,7 +90,7 @@ func prepare(o Options, binaries Binaries) (*Lab, error) {
 	}
 	l := &Lab{
 		layout: layout{dir: dir, ports: reserved}, options: o, lock: lock,
-		spawner: newSpawner(o.Detach), failed: make(chan struct{}), processes: map[Component]*process{},
+		spawner: newSpawner(o.record != nil), failed: make(chan struct{}), processes: map[Component]*process{},
 	}
 	if err := l.writeFiles(); err != nil {
 		return nil, errors.Join(err, l.end())
@@ -191,7 +191,10 @@ func (l *Lab) StartComponent(c Component) error {
 	if err != nil {
 		return err
 	}
-	return p.start()
+	if err := p.start(); err != nil || l.options.record == nil {
+		return err
+	}
+	return l.options.record(c, p.pid())
 }
 
 // Restart kills a component, starts it, and waits until the API server is ready.
@@ -261,6 +264,13 @@ func (l *Lab) Stop() error {
 	return l.stopErr
 }
 
+// letGo leaves a detached lab to itself.
+func (l *Lab) letGo() {
+	l.spawner.close()
+	l.layout.ports.release()
+	l.lock.release()
+}
+
 func (l *Lab) end() error {
 	var errs []error
 	// Clients before servers, so that the logs do not end in a hail of refused
@@ -272,10 +282,8 @@ func (l *Lab) end() error {
 			errs = append(errs, p.kill())
 		}
 	}
-	l.spawner.close()
-	l.layout.ports.release()
 	errs = append(errs, removeAllBut(l.layout.dir, logsDir))
-	l.lock.release()
+	l.letGo()
 	return errors.Join(errs...)
 }
 

@@ -62,9 +62,10 @@ type Options struct {
 	// Progress gets a line at a time while the program is being built and the
 	// lab starts. Default: nothing is written.
 	Progress io.Writer
-	// Detach lets the components outlive the process that started them. Only
-	// Down ends such a lab; use it through Up.
-	Detach bool
+
+	// record makes the components outlive the process that started them, and is
+	// told of each; see Up.
+	record func(c Component, pid int) error
 }
 
 func (o Options) withDefaults() Options {

@@ -111,6 +111,13 @@ const istioProxy = "istio-proxy"
 // Inspect finds.
 func (m *Mesh) Trust(p *Pod, w World) Trust { return m.Resolve(m.Inspect(p), w) }
 
+// Embeds reports whether a pod template, as a pod, is a member already and holds
+// the bundle itself: then nothing that its pods pass through on the way can
+// give them another one.
+func (m *Mesh) Embeds(template *Pod) bool {
+	return m.Member(template) && m.Inspect(template).Literals != ""
+}
+
 // ControlPlane reports whether the pod is part of the mesh's own control plane.
 func (m *Mesh) ControlPlane(p *Pod) bool {
 	return m.Profile == Linkerd && p.Namespace == m.Namespace && p.Labels[LinkerdComponentLabel] != ""

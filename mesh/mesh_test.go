@@ -230,3 +230,16 @@ func set(cas ...*bundletest.CA) bundle.Set {
 	}
 	return s
 }
+
+func TestATemplateThatHoldsTheBundleIsTold(t *testing.T) {
+	pod := reviewPod(t, "review-deployment-pod-native-sidecar.json")
+	if !linkerd().Embeds(mesh.ViewOf(pod)) {
+		t.Error("a template that was injected by hand holds the bundle")
+	}
+	if linkerd().Embeds(mesh.ViewOf(fixturePod(t, "pod-control-plane-identity.json"))) {
+		t.Error("a template that refers to the published bundle does not hold it")
+	}
+	if linkerd().Embeds(mesh.ViewOf(reviewPod(t, "review-unmeshed-pod.json"))) {
+		t.Error("a template without a proxy holds no bundle")
+	}
+}

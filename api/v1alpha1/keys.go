@@ -1,5 +1,7 @@
 package v1alpha1
 
+import "strings"
+
 // Group is the API group, and the prefix of every key below.
 const Group = "reanchor.dev"
 
@@ -79,3 +81,18 @@ const (
 // FieldManager is the owner of every field that the controller applies to an
 // object that is not its own.
 const FieldManager = "reanchor"
+
+// OptsOut reports whether a value of OptOutAnnotation covers what, one of
+// OptOutAdmission and OptOutRollout. Spaces around the parts do not matter;
+// parts that are not known cover nothing.
+func OptsOut(value, what string) bool {
+	if strings.TrimSpace(value) == OptOutAll {
+		return true
+	}
+	for part := range strings.SplitSeq(value, ",") {
+		if strings.TrimSpace(part) == what {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,52 @@
+package owner
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// rolloutKind is Argo's Rollout. Its types are not linked: five fields are
+// read and one is written.
+var rolloutKind = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: kindRollout}
+
+// rollout reads an Argo Rollout. Its restart (spec.restartAt) replaces every
+// pod created before that time without a change of the template, so it is
+// judged by its pods; status.observedGeneration is a number in text.
+func (r Reader) rollout(ctx context.Context, o *Owner) error {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(rolloutKind)
+	if err := r.Live.Get(ctx, name(o), u); err != nil {
+		return err
+	}
+	template := &corev1.PodTemplateSpec{}
+	if m, ok, _ := unstructured.NestedMap(u.Object, "spec", "template"); ok {
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(m, template); err != nil {
+			return err
+		}
+	}
+	r.describe(o, u, template)
+	o.Spec.Desired = number(u, 1, "spec", "replicas")
+	o.Spec.Paused, _, _ = unstructured.NestedBool(u.Object, "spec", "paused")
+	if text, ok, _ := unstructured.NestedString(u.Object, "spec", "restartAt"); ok {
+		o.RestartAt, _ = time.Parse(time.RFC3339, text)
+	}
+	observed, _, _ := unstructured.NestedString(u.Object, "status", "observedGeneration")
+	generation, err := strconv.ParseInt(observed, 10, 64)
+	o.State = withoutRollout(err == nil && generation >= u.GetGeneration(), o.Spec.Desired,
+		number(u, 0, "status", "replicas"), number(u, 0, "status", "availableReplicas"))
+	return nil
+}
+
+func number(u *unstructured.Unstructured, otherwise int, path ...string) int {
+	n, ok, err := unstructured.NestedInt64(u.Object, path...)
+	if !ok || err != nil {
+		return otherwise
+	}
+	return int(n)
+}

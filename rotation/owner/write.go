@@ -1,0 +1,141 @@
+package owner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// Outcomes of a write that are not faults.
+var (
+	// ErrSuperseded says that a live read shows that the action is not wanted
+	// any more; the next decision will see why.
+	ErrSuperseded = errors.New("the live object does not call for it")
+	// ErrRefused says that a PodDisruptionBudget refused the eviction.
+	ErrRefused = errors.New("the eviction was refused")
+)
+
+// Writer carries out actions. It reads live before every write and acts only
+// if the workload still calls for it.
+type Writer struct {
+	Client client.Client
+	Reader Reader
+	Policy rollout.Policy
+}
+
+// Written is what a write left behind.
+type Written struct {
+	// Generation is the object's after the write: an older one in the cache
+	// means that the cache lags. Zero for evictions.
+	Generation int64
+}
+
+// Do carries out one action.
+func (w Writer) Do(ctx context.Context, a rollout.Action) (Written, error) {
+	live, err := w.live(ctx, a.Key)
+	if err != nil {
+		return Written{}, err
+	}
+	if verb, hold := rollout.VerbFor(live.Spec, w.Policy); verb == "" {
+		return Written{}, fmt.Errorf("checking %s: %w: %s", a.Key, ErrSuperseded, hold.Message)
+	}
+	switch a.Verb {
+	case v1alpha1.VerbEvict:
+		return Written{}, w.evict(ctx, a)
+	case v1alpha1.VerbRestartAt:
+		return w.apply(ctx, live, map[string]any{"restartAt": a.RestartAt.UTC().Format(time.RFC3339)})
+	default:
+		if live.RestartedFor == a.Mark {
+			return Written{Generation: live.Generation}, nil
+		}
+		return w.apply(ctx, live, map[string]any{"template": map[string]any{"metadata": map[string]any{
+			"annotations": map[string]any{v1alpha1.RestartedForAnnotation: a.Mark},
+		}}})
+	}
+}
+
+// live reads the workload and its namespace from the API server.
+func (w Writer) live(ctx context.Context, key rollout.Key) (Owner, error) {
+	var ns corev1.Namespace
+	if err := w.Reader.Live.Get(ctx, client.ObjectKey{Name: key.Namespace}, &ns); err != nil {
+		return Owner{}, fmt.Errorf("reading namespace %s: %w", key.Namespace, err)
+	}
+	r := w.Reader
+	r.Cached = r.Live
+	return r.Read(ctx, key, SurroundingsOf(ns.Annotations))
+}
+
+// apply writes one field of the spec by server-side apply. The object's UID
+// and resourceVersion go with it: a write that rests on an older read than the
+// API server's state is refused, so a controller that slept through a change
+// of leaders cannot act on what it knew before.
+func (w Writer) apply(ctx context.Context, live Owner, spec map[string]any) (Written, error) {
+	key := live.Spec.Key
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	u.SetAPIVersion(apiVersion(key.Kind))
+	u.SetKind(key.Kind)
+	u.SetNamespace(key.Namespace)
+	u.SetName(key.Name)
+	u.SetUID(live.UID)
+	u.SetResourceVersion(live.ResourceVersion)
+	err := w.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership)
+	switch {
+	case apierrors.IsConflict(err):
+		return Written{}, fmt.Errorf("applying to %s: %w", key, ErrSuperseded)
+	case err != nil:
+		return Written{}, fmt.Errorf("applying to %s: %w", key, err)
+	}
+	return Written{Generation: u.GetGeneration()}, nil
+}
+
+func apiVersion(kind string) string {
+	if kind == kindRollout {
+		return rolloutKind.GroupVersion().String()
+	}
+	return "apps/v1"
+}
+
+// evict asks for the eviction of one pod, which a PodDisruptionBudget may
+// refuse. A pod that is gone, or has been replaced by another of its name, is
+// nothing to do.
+func (w Writer) evict(ctx context.Context, a rollout.Action) error {
+	uid := types.UID(a.Pod.UID)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: a.Key.Namespace, Name: a.Pod.Name}}
+	eviction := &policyv1.Eviction{DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}}
+	err := w.Client.SubResource("eviction").Create(ctx, pod, eviction)
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		return nil
+	case apierrors.IsTooManyRequests(err):
+		return fmt.Errorf("evicting pod %s/%s: %w: %s", a.Key.Namespace, a.Pod.Name, ErrRefused, refusedBy(err))
+	case err != nil:
+		return fmt.Errorf("evicting pod %s/%s: %w", a.Key.Namespace, a.Pod.Name, err)
+	}
+	return nil
+}
+
+// refusedBy names the budget: the API server's answer carries it as a cause of
+// type DisruptionBudget, with a message that begins with its name.
+func refusedBy(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && status.Status().Details != nil {
+		for _, cause := range status.Status().Details.Causes {
+			if cause.Type == policyv1.DisruptionBudgetCause {
+				return cause.Message
+			}
+		}
+	}
+	return "a PodDisruptionBudget"
+}

@@ -1,0 +1,236 @@
+package checker
+
+import (
+	"slices"
+	"time"
+)
+
+// Check judges facts as of now. It is deterministic and has no effects.
+func Check(facts Facts, now time.Time, policy Policy) Report {
+	return NewEngine().Check(facts, now, policy)
+}
+
+// Engine is Check with a memory: verifying a signature costs 50 µs, so a
+// daemon keeps the outcomes of its previous cycle. The memory changes the
+// speed, never the report. An Engine is not safe for concurrent use.
+type Engine struct {
+	verified map[signaturePair]Signature
+	rules    map[RuleID]Rule
+}
+
+type signaturePair struct{ cert, ca Fingerprint }
+
+// NewEngine returns an Engine that remembers nothing yet.
+func NewEngine() *Engine {
+	return &Engine{rules: rulesByID()}
+}
+
+// Check is the package's Check.
+func (g *Engine) Check(facts Facts, now time.Time, policy Policy) Report {
+	r := &run{
+		facts: facts, now: now, policy: policy, rules: g.rules,
+		remembered: g.verified, verified: map[signaturePair]Signature{},
+	}
+	r.index()
+	r.judge()
+	g.verified = r.verified
+	return r.report()
+}
+
+// run is one Check in progress.
+type run struct {
+	facts  Facts
+	now    time.Time
+	policy Policy
+	rules  map[RuleID]Rule
+
+	remembered, verified map[signaturePair]Signature
+
+	entries []*entry
+	byID    map[Fingerprint]*entry
+	// bySubject holds the certificates that may sign others.
+	bySubject map[string][]*entry
+	// local holds the same, per directory (or Secret) and subject.
+	local map[localKey][]*entry
+	// certified is which public keys have a certificate.
+	certified map[Fingerprint]bool
+	// trustSeen is whether any file held a CA: without one, an unknown issuer
+	// says nothing.
+	trustSeen bool
+
+	served []Served
+	// loose are findings that belong to no certificate.
+	loose []Finding
+}
+
+type localKey struct{ group, subject string }
+
+// entry is one distinct certificate.
+type entry struct {
+	cert   *Cert
+	places []place
+	issuer *entry
+	// signedAny: something found was signed by it. needed: something that is
+	// still valid was signed by no CA that is valid too, but by this one.
+	signedAny, needed bool
+	findings          []Finding
+}
+
+// place is where a certificate is: a file or an endpoint.
+type place struct {
+	file     *File
+	endpoint *Endpoint
+	index    int
+}
+
+func (p place) orphaned() bool { return p.file != nil && p.file.Orphan != "" }
+
+func (p place) path() string {
+	if p.file != nil {
+		return p.file.location()
+	}
+	return p.endpoint.Address
+}
+
+func (p place) use() *Use {
+	if p.file != nil {
+		return &p.file.Use
+	}
+	return &p.endpoint.Use
+}
+
+// location is the path, with the entry inside where there is one.
+func (f *File) location() string {
+	if f.Key == "" {
+		return f.Path
+	}
+	return f.Path + "#" + f.Key
+}
+
+// counts reports whether a place takes part in the verdict.
+func (r *run) counts(p place) bool { return !p.orphaned() || r.policy.IncludeOrphaned }
+
+// inUse reports whether any place of the certificate counts.
+func (r *run) inUse(e *entry) bool { return slices.ContainsFunc(e.places, r.counts) }
+
+func (r *run) index() {
+	r.byID = make(map[Fingerprint]*entry, len(r.facts.Files))
+	r.bySubject, r.local, r.certified = map[string][]*entry{}, map[localKey][]*entry{}, map[Fingerprint]bool{}
+	for i := range r.facts.Files {
+		f := &r.facts.Files[i]
+		for n, c := range f.Certs {
+			r.add(c, place{file: f, index: n})
+		}
+	}
+	for i := range r.facts.Endpoints {
+		e := &r.facts.Endpoints[i]
+		for n, c := range e.Chain {
+			r.add(c, place{endpoint: e, index: n})
+		}
+	}
+	for _, e := range r.entries {
+		if e.cert.ca != nil && r.inUse(e) {
+			r.bySubject[e.cert.rawSubject] = append(r.bySubject[e.cert.rawSubject], e)
+		}
+	}
+}
+
+func (r *run) add(c *Cert, p place) {
+	e := r.byID[c.Fingerprint]
+	if e == nil {
+		e = &entry{cert: c}
+		r.byID[c.Fingerprint] = e
+		r.entries = append(r.entries, e)
+		r.certified[c.SPKI] = true
+	}
+	e.places = append(e.places, p)
+	if c.ca == nil || p.file == nil || !r.counts(p) {
+		return
+	}
+	r.trustSeen = r.trustSeen || c.IsCA
+	key := localKey{p.file.group(), c.rawSubject}
+	if here := r.local[key]; len(here) == 0 || here[len(here)-1] != e {
+		r.local[key] = append(here, e)
+	}
+}
+
+// judge runs every rule. Chains come first: other rules ask who signed what.
+func (r *run) judge() {
+	for _, e := range r.entries {
+		if r.inUse(e) {
+			r.findIssuer(e)
+		}
+	}
+	for _, e := range r.entries {
+		for _, rule := range []func(*run, *entry){(*run).orphans, (*run).validity, (*run).chain, (*run).shape} {
+			rule(r, e)
+		}
+	}
+	for i := range r.facts.Files {
+		r.file(&r.facts.Files[i])
+	}
+	for i := range r.facts.Endpoints {
+		r.endpoint(&r.facts.Endpoints[i])
+	}
+	for i := range r.facts.Processes {
+		r.process(&r.facts.Processes[i])
+	}
+	r.roots()
+}
+
+// found is a finding of a rule with its usual severity and remedy.
+func (r *run) found(id RuleID, path, message string) Finding {
+	rule := r.rules[id]
+	return Finding{ID: id, Severity: rule.Severity, Message: message, Remedy: rule.Remedy, Path: path}
+}
+
+// on attaches a finding to a certificate, off to none.
+func (r *run) on(e *entry, f Finding) {
+	if !r.policy.ignores(f) {
+		e.findings = append(e.findings, f)
+	}
+}
+
+func (r *run) off(f Finding) {
+	if !r.policy.ignores(f) {
+		r.loose = append(r.loose, f)
+	}
+}
+
+// onFile attaches a finding to the file's first certificate, if it has one.
+func (r *run) onFile(f *File, finding Finding) {
+	if len(f.Certs) == 0 {
+		r.off(finding)
+		return
+	}
+	r.on(r.byID[f.Certs[0].Fingerprint], finding)
+}
+
+// orphans gives leftovers their one finding.
+func (r *run) orphans(e *entry) {
+	for _, p := range e.places {
+		if p.orphaned() && p.index == 0 {
+			r.on(e, r.found(Orphaned, p.path(), p.file.Orphan+"; "+validityText(e.cert, r.now)))
+		}
+	}
+}
+
+// roots judges what could not be looked at, and whether anything was.
+func (r *run) roots() {
+	for _, root := range r.facts.Roots {
+		switch {
+		case root.State == RootUnreadable:
+			r.off(r.found(Unreadable, root.Path, "the directory cannot be read"))
+		case root.State == RootMissing && root.Required != "":
+			r.off(r.found(NotFound, root.Path, root.Required))
+		}
+	}
+	for _, q := range r.facts.Requirements {
+		if q.Matches == 0 {
+			r.off(r.found(NothingFound, q.Pattern, "no certificate file matches --require "+q.Pattern))
+		}
+	}
+	if !slices.ContainsFunc(r.entries, r.inUse) {
+		r.off(r.found(NothingFound, "", "no certificate in use was found"))
+	}
+}

@@ -1,0 +1,230 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/reanchor/reanchor/checker"
+)
+
+// The columns.
+const (
+	status      = "STATUS"
+	expires     = "EXPIRES"
+	left        = "LEFT"
+	subject     = "SUBJECT"
+	issuer      = "ISSUER"
+	usage       = "USAGE"
+	serial      = "SERIAL"
+	fingerprint = "SHA256"
+	key         = "KEY"
+	disk        = "SERVED AT"
+	modified    = "MODIFIED"
+	location    = "LOCATION"
+)
+
+// TableOptions vary the table.
+type TableOptions struct {
+	// Wide shows every column, every location and every remedy.
+	Wide bool
+	// Width is the terminal's; 0 is unlimited: then one certificate is one
+	// line, for grep.
+	Width int
+	// Color marks the status words.
+	Color bool
+}
+
+const (
+	gap = "  "
+	// narrow terminals have no room for the issuer.
+	narrow     = 100
+	maxName    = 40
+	narrowName = 24
+	indent     = "    "
+)
+
+// table is one table being written.
+type table struct {
+	*bufio.Writer
+	TableOptions
+	columns []string
+	width   map[string]int
+}
+
+// Table writes the report for people.
+func Table(w io.Writer, d *Document, o TableOptions) error {
+	t := &table{Writer: bufio.NewWriter(w), TableOptions: o, width: map[string]int{}}
+	all := rows(d)
+	t.layout(all)
+	if len(all) > 0 {
+		t.header()
+	}
+	for i := range all {
+		t.row(&all[i])
+	}
+	if len(all) > 0 {
+		fmt.Fprintln(t)
+	}
+	t.roots(d)
+	t.paragraph("", Summary(d))
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("writing the report as a table: %w", err)
+	}
+	return nil
+}
+
+// layout chooses columns and their widths.
+func (t *table) layout(all []row) {
+	t.columns = []string{status, expires, left, subject, issuer, location}
+	name := maxName
+	switch {
+	case t.Wide:
+		t.columns = []string{status, expires, left, subject, issuer, usage, serial, fingerprint, key, disk, modified, location}
+		name = 0
+	case t.Width > 0 && t.Width < narrow:
+		t.columns = []string{status, expires, left, subject, location}
+		name = narrowName
+	}
+	for _, c := range t.columns {
+		t.width[c] = len(c)
+	}
+	for i := range all {
+		r := &all[i]
+		r.cells[status] = r.status
+		for _, c := range t.columns {
+			if name > 0 && (c == subject || c == issuer) {
+				r.cells[c] = shorten(r.cells[c], name)
+			}
+			t.width[c] = max(t.width[c], utf8.RuneCountInString(r.cells[c]))
+		}
+	}
+}
+
+func shorten(s string, limit int) string {
+	if utf8.RuneCountInString(s) <= limit {
+		return s
+	}
+	return string([]rune(s)[:limit-1]) + "…"
+}
+
+func (t *table) header() {
+	cells := map[string]string{}
+	for _, c := range t.columns {
+		cells[c] = c
+	}
+	fmt.Fprintln(t, strings.TrimRight(t.fixed(cells)+cells[location], " "))
+}
+
+// fixed is every column but the location.
+func (t *table) fixed(cells map[string]string) string {
+	var b strings.Builder
+	for _, c := range t.columns {
+		if c == location {
+			break
+		}
+		text := cells[c]
+		if text == "" {
+			text = "-"
+		}
+		b.WriteString(text)
+		b.WriteString(strings.Repeat(" ", t.width[c]-utf8.RuneCountInString(text)))
+		b.WriteString(gap)
+	}
+	return b.String()
+}
+
+func (t *table) row(r *row) {
+	start := t.fixed(r.cells)
+	where := r.cells[location]
+	if len(r.also) > 0 && !t.Wide {
+		where += fmt.Sprintf(" (and %d more)", len(r.also))
+	}
+	// Paths are for copying: one that does not fit gets a line of its own
+	// rather than being cut.
+	if t.Width > 0 && utf8.RuneCountInString(start)+utf8.RuneCountInString(where) > t.Width {
+		where = "\n" + indent + where
+		start = strings.TrimRight(start, " ")
+	}
+	fmt.Fprintln(t, t.paint(r, strings.TrimRight(start+where, " ")))
+	if t.Wide {
+		for _, l := range r.also {
+			fmt.Fprintln(t, indent+l)
+		}
+	}
+	t.findings(r)
+}
+
+// findings says what is wrong and, below it, what to do. An instruction that
+// several findings of one certificate share is given once.
+func (t *table) findings(r *row) {
+	var said []string
+	for i, f := range r.findings {
+		text := fmt.Sprintf("%s: %s", f.ID, f.Message)
+		if f.Path != "" && !strings.HasPrefix(r.cells[location], f.Path) {
+			text += " (" + f.Path + ")"
+		}
+		t.paragraph(indent, text)
+		if (f.Severity < checker.Warning && !t.Wide) || slices.Contains(said, f.Remedy) || sameRemedyFollows(r.findings[i+1:], f) {
+			continue
+		}
+		said = append(said, f.Remedy)
+		t.paragraph(indent+"→ ", f.Remedy)
+	}
+}
+
+func sameRemedyFollows(later []checker.Finding, f checker.Finding) bool {
+	return len(later) > 0 && later[0].Remedy == f.Remedy && later[0].Severity >= checker.Warning
+}
+
+// paragraph wraps text at the terminal's width, with a hanging indent.
+func (t *table) paragraph(prefix, text string) {
+	hanging := strings.Repeat(" ", utf8.RuneCountInString(prefix))
+	line := prefix
+	for i, word := range strings.Fields(text) {
+		if i > 0 {
+			if t.Width > 0 && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > t.Width {
+				fmt.Fprintln(t, line)
+				line = hanging
+			} else {
+				line += " "
+			}
+		}
+		line += word
+	}
+	fmt.Fprintln(t, line)
+}
+
+// roots names what was looked at and what was not there.
+func (t *table) roots(d *Document) {
+	lists := map[checker.RootState][]string{}
+	for _, r := range d.Summary.Roots {
+		text := r.Path
+		if r.State == checker.RootScanned {
+			text = fmt.Sprintf("%s (%d)", r.Path, r.Files)
+		}
+		if !slices.Contains(lists[r.State], text) {
+			lists[r.State] = append(lists[r.State], text)
+		}
+	}
+	for _, part := range []struct {
+		state checker.RootState
+		label string
+	}{{checker.RootScanned, "Scanned:     "}, {checker.RootMissing, "Not there:   "}, {checker.RootUnreadable, "Unreadable:  "}} {
+		if len(lists[part.state]) > 0 {
+			t.paragraph(part.label, strings.Join(lists[part.state], " "))
+		}
+	}
+}
+
+// paint colours the status word at the beginning of a line.
+func (t *table) paint(r *row, line string) string {
+	if !t.Color {
+		return line
+	}
+	color := map[checker.Severity]string{checker.Critical: "31;1", checker.Unknown: "35", checker.Warning: "33", checker.Info: "36", checker.OK: "32"}[r.severity]
+	return "\x1b[" + color + "m" + r.status + "\x1b[0m" + line[len(r.status):]
+}

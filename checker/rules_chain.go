@@ -1,0 +1,138 @@
+package checker
+
+import (
+	"fmt"
+	"path"
+	"slices"
+)
+
+// group is what "beside" means for a file: its directory, or its Secret. A
+// kubeconfig's CA verifies the server, not the client certificate next to it,
+// so its entries are groups of their own.
+func (f *File) group() string {
+	switch f.Source {
+	case SourceFile:
+		return path.Dir(f.Path)
+	case SourceKubeconfig:
+		return f.location()
+	default:
+		return string(f.Source) + ":" + f.Path
+	}
+}
+
+// verify is SignedBy, remembered.
+func (r *run) verify(c, ca *Cert) Signature {
+	pair := signaturePair{c.Fingerprint, ca.Fingerprint}
+	if known, ok := r.verified[pair]; ok {
+		return known
+	}
+	outcome, ok := r.remembered[pair]
+	if !ok {
+		outcome = c.SignedBy(ca)
+	}
+	r.verified[pair] = outcome
+	return outcome
+}
+
+// findIssuer looks for the CA that signed e among all that were found. Of
+// several with the same key (a renewed CA) the one that lives longest counts,
+// because that is the one that keeps the leaf alive.
+func (r *run) findIssuer(e *entry) {
+	if e.cert.SelfSigned {
+		return
+	}
+	anyValid := false
+	for _, ca := range r.bySubject[e.cert.rawIssuer] {
+		if ca == e || !keyIDsAgree(e.cert, ca.cert) || r.verify(e.cert, ca.cert) != SignatureGood {
+			continue
+		}
+		ca.signedAny = true
+		anyValid = anyValid || r.validNow(ca.cert)
+		if e.issuer == nil || ca.cert.NotAfter.After(e.issuer.cert.NotAfter) {
+			e.issuer = ca
+		}
+	}
+	if e.issuer != nil && !anyValid && r.validNow(e.cert) {
+		e.issuer.needed = true
+	}
+}
+
+// keyIDsAgree is false only when both identifiers are there and differ.
+func keyIDsAgree(c, ca *Cert) bool {
+	return c.aki == "" || ca.ski == "" || c.aki == ca.ski
+}
+
+// chain judges who signed the certificate.
+func (r *run) chain(e *entry) {
+	if e.cert.SelfSigned || e.cert.hasWeakSignature() || !r.inUse(e) {
+		return
+	}
+	if bad, ok := r.badNeighbour(e); ok {
+		r.on(e, bad)
+		return
+	}
+	if e.issuer == nil {
+		r.unknownIssuer(e)
+		return
+	}
+	ca := e.issuer.cert
+	if e.cert.IsCA || !e.cert.NotAfter.After(ca.NotAfter) || !r.validNow(e.cert) {
+		return
+	}
+	p := r.firstUse(e)
+	f := r.found(CAExpiresBeforeLeaf, p.path(), fmt.Sprintf("its CA %q %s, earlier than the certificate itself",
+		ca.Subject.CommonName, validityText(ca, r.now)))
+	if ca.NotAfter.Sub(r.now) < r.policy.thresholds(ca).Critical {
+		f.Severity = Critical
+	}
+	r.on(e, f)
+}
+
+// badNeighbour finds a place where the CA beside the certificate has its
+// issuer's name and did not sign it.
+func (r *run) badNeighbour(e *entry) (Finding, bool) {
+	for _, p := range e.places {
+		if p.file == nil || !r.counts(p) {
+			continue
+		}
+		beside := r.local[localKey{p.file.group(), e.cert.rawIssuer}]
+		if len(beside) == 0 || !r.allBad(e, beside) {
+			continue
+		}
+		message := fmt.Sprintf("not signed by the CA %q in %s", beside[0].cert.Subject.CommonName, r.firstUse(beside[0]).path())
+		if e.issuer != nil {
+			message += fmt.Sprintf("; the CA that signed it is in %s", r.firstUse(e.issuer).path())
+		}
+		f := r.found(ChainBadSignature, p.path(), message)
+		f.Remedy = renewal(p.use(), f.Remedy)
+		return f, true
+	}
+	return Finding{}, false
+}
+
+func (r *run) allBad(e *entry, cas []*entry) bool {
+	return !slices.ContainsFunc(cas, func(ca *entry) bool {
+		return ca == e || r.verify(e.cert, ca.cert) != SignatureBad
+	})
+}
+
+// unknownIssuer reports a leaf without a CA. If a CA with the right name and
+// key identifier exists and did not sign it, that is worse than unknown.
+func (r *run) unknownIssuer(e *entry) {
+	p, c := r.firstUse(e), e.cert
+	for _, ca := range r.bySubject[c.rawIssuer] {
+		if c.aki != "" && c.aki == ca.cert.ski && r.verify(c, ca.cert) == SignatureBad {
+			r.on(e, r.found(ChainBadSignature, p.path(), fmt.Sprintf("claims to be signed by the key of the CA %q in %s, and is not",
+				ca.cert.Subject.CommonName, r.firstUse(ca).path())))
+			return
+		}
+	}
+	if c.IsCA {
+		return
+	}
+	f := r.found(ChainUnknownIssuer, p.path(), fmt.Sprintf("none of the CAs found signed it; its issuer is %q", c.Issuer.CommonName))
+	if !r.trustSeen {
+		f.Severity, f.Message = Info, fmt.Sprintf("no CA was in scope to verify it with; its issuer is %q", c.Issuer.CommonName)
+	}
+	r.on(e, f)
+}

@@ -1,0 +1,66 @@
+package scan
+
+import (
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	// A token is 16 random bytes in base64.RawURLEncoding (etcd-manager
+	// pkg/controller), so it may start with a dash.
+	tokenPath    = regexp.MustCompile(`^(.*)/pki/([A-Za-z0-9_-]{22})/(peers|clients)/[^/]+$`)
+	k3sBackup    = regexp.MustCompile(`/server/tls-[0-9]+/`)
+	datedKubelet = regexp.MustCompile(`^(kubelet-(?:client|server))-[0-9]{4}(-[0-9]{2}){5}\.pem$`)
+)
+
+// orphan says why nothing uses a file any more, or nothing. It needs positive
+// evidence: a data directory that is not visible (only pki is mounted) makes no
+// orphan of a live certificate.
+func (s *Scanner) orphan(f *found) string {
+	if m := tokenPath.FindStringSubmatch(f.host); m != nil {
+		return s.orphanToken(m[1], m[2])
+	}
+	if k3sBackup.MatchString(f.host) {
+		return "a backup made when certificates were rotated"
+	}
+	if m := datedKubelet.FindStringSubmatch(path.Base(f.host)); m != nil {
+		current := s.tree.look(path.Join(path.Dir(f.host), m[1]+"-current.pem"))
+		if current.err == nil && filepath.Base(current.real) != filepath.Base(f.real) {
+			return "an earlier certificate of kubelet; " + m[1] + "-current.pem leads to another file"
+		}
+		return ""
+	}
+	if !f.named && hasBackupSuffix(f.host) {
+		return "its name is that of a backup"
+	}
+	return ""
+}
+
+// orphanToken: StopEtcd moves data/<token> to data-trashcan and leaves
+// pki/<token> behind (etcd-manager pkg/etcd/etcdserver.go).
+func (s *Scanner) orphanToken(base, token string) string {
+	data := s.tree.look(path.Join(base, "data"))
+	if data.err != nil || !data.info.IsDir() {
+		return ""
+	}
+	tokens, err := os.ReadDir(data.real)
+	if err != nil || slices.ContainsFunc(tokens, func(e os.DirEntry) bool { return e.Name() == token }) {
+		return ""
+	}
+	return "etcd-manager no longer uses this token: " + path.Join(base, "data", token) + " does not exist"
+}
+
+func hasBackupSuffix(host string) bool {
+	for _, element := range elementsOf(host) {
+		for _, suffix := range []string{".bak", ".old", "~", ".rpmsave", ".orig"} {
+			if strings.HasSuffix(element, suffix) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,102 @@
+package scan
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"github.com/reanchor/reanchor/checker"
+)
+
+// maxDepth bounds a walk below its root; no PKI is deeper.
+const maxDepth = 32
+
+// walk visits every file below dir that a pattern could match, once. Symbolic
+// links to directories are followed; a directory that was seen under another
+// name is not entered again, so loops end.
+type walk struct {
+	tree
+	patterns []glob
+	exclude  []glob
+	// visit gets a file and its path elements below the walk's root.
+	visit func(e entry, below []string)
+	seen  map[checker.FileID]bool
+}
+
+func (w *walk) run(ctx context.Context, dir entry, below []string) {
+	if ctx.Err() != nil || len(below) > maxDepth || !w.enter(dir) {
+		return
+	}
+	names, err := os.ReadDir(dir.real)
+	if err != nil {
+		dir.err = err
+		w.visit(dir, below)
+	}
+	for _, n := range names {
+		// kubelet's ..data and ..2024_01_01 directories are what the links
+		// beside them lead to.
+		if strings.HasPrefix(n.Name(), "..") {
+			continue
+		}
+		here := append(below[:len(below):len(below)], n.Name())
+		w.child(ctx, dir, n, here)
+	}
+}
+
+// child looks at one name. Files that nothing matches cost no system call.
+func (w *walk) child(ctx context.Context, dir entry, n os.DirEntry, below []string) {
+	isFile, isLink := n.Type().IsRegular(), n.Type()&os.ModeSymlink != 0
+	wanted := anyMatches(w.patterns, below)
+	if !wanted && (isFile || (!n.IsDir() && !isLink)) {
+		return
+	}
+	if len(w.exclude) > 0 && anyMatches(w.exclude, elementsOf(dir.host+"/"+n.Name())) {
+		return
+	}
+	e := w.lookIn(dir.host, dir.real, n.Name())
+	if e.err == nil && e.info.IsDir() {
+		if w.anyBelow(below) {
+			w.run(ctx, e, below)
+		}
+		return
+	}
+	if wanted {
+		w.visit(e, below)
+	}
+}
+
+// enter reports whether a directory was not seen before.
+func (w *walk) enter(dir entry) bool {
+	if dir.info == nil {
+		return true
+	}
+	id := identify(dir.info).id
+	if id == (checker.FileID{}) {
+		return true
+	}
+	if w.seen[id] {
+		return false
+	}
+	w.seen[id] = true
+	return true
+}
+
+func (w *walk) anyBelow(dir []string) bool {
+	for _, g := range w.patterns {
+		if g.mayMatchBelow(dir) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyMatches(globs []glob, elements []string) bool {
+	for _, g := range globs {
+		if g.matches(elements) {
+			return true
+		}
+	}
+	return false
+}
+
+func elementsOf(host string) []string { return strings.Split(strings.Trim(host, "/"), "/") }

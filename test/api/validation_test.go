@@ -171,7 +171,7 @@ func rotationCases() map[string]validationCase {
 		"a history too long":                {linkerd(`historyLimit: 101`), []string{"write a count from 0 to 100"}},
 		"an ECDSA key that Linkerd refuses": {linkerd(`anchorTemplate: {privateKey: {size: 384}}`), []string{"write size 256 for ECDSA, 2048 or 4096 for RSA"}},
 		"an RSA key that Linkerd refuses":   {linkerd(`anchorTemplate: {privateKey: {algorithm: RSA, size: 1024}}`), []string{"write size 256 for ECDSA"}},
-		"an anchor without life":                  {linkerd(`anchorTemplate: {duration: 0s}`), []string{positiveDuration + ", such as 8760h"}},
+		"an anchor without life":            {linkerd(`anchorTemplate: {duration: 0s}`), []string{positiveDuration + ", such as 8760h"}},
 		"an RSA key that it takes":          {spec: linkerd(`anchorTemplate: {duration: 8760h, privateKey: {algorithm: RSA, size: 2048}}`)},
 	}
 }

@@ -133,6 +133,19 @@ type InProgressWorkload struct {
 	// startedAt is when the roll was decided, stored before it is done.
 	// +required
 	StartedAt metav1.MicroTime `json:"startedAt"`
+	// oldPodsUntil is the creation time of the newest pod at that moment: pods
+	// created later are the roll's own.
+	// +optional
+	OldPodsUntil *metav1.Time `json:"oldPodsUntil,omitempty"`
+	// applied says that the owner was seen to carry what the roll writes.
+	// +optional
+	Applied bool `json:"applied,omitempty"`
+	// left is how many pods are still to be replaced or to become available.
+	// +optional
+	Left int32 `json:"left,omitempty"`
+	// progressAt is when left last changed.
+	// +optional
+	ProgressAt *metav1.MicroTime `json:"progressAt,omitempty"`
 	// message says what the roll waits for.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
@@ -204,6 +217,10 @@ type WorkloadRef struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
+	// group is the kind's API group; empty for core.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
 }
 
 // String returns "Kind namespace/name", for messages.

@@ -30,9 +30,9 @@ type MeshTrustStatus struct {
 	EarliestTrustExpiry *metav1.Time `json:"earliestTrustExpiry,omitempty"`
 	// history holds the bundles seen so far, newest first. It tells what a
 	// container read that started then.
+	// A bundle that comes back is a record of its own.
 	// +optional
-	// +listType=map
-	// +listMapKey=hash
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20
 	History []BundleRecord `json:"history,omitempty"`
 	// historyTotal counts the bundles seen, including those dropped above.
@@ -135,6 +135,30 @@ type IssuerStatus struct {
 	// verifiedByTotal is how many there are.
 	// +optional
 	VerifiedByTotal int32 `json:"verifiedByTotal,omitempty"`
+	// earlier are issuers that were in use before and whose leaves may live on.
+	// +optional
+	// +listType=map
+	// +listMapKey=fingerprint
+	// +kubebuilder:validation:MaxItems=10
+	Earlier []EarlierIssuer `json:"earlier,omitempty"`
+}
+
+// EarlierIssuer is an issuer that was in use before. Until its last leaf has
+// ended, the bundle must hold an anchor that verifies it (invariant I9).
+type EarlierIssuer struct {
+	// fingerprint is the SHA-256 of the certificate's DER, in hexadecimal.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Fingerprint string `json:"fingerprint"`
+	// verifiedBy are the fingerprints of the anchors that verified it.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	VerifiedBy []string `json:"verifiedBy,omitempty"`
+	// leavesUntil is when the last leaf that it may have signed ends.
+	// +required
+	LeavesUntil metav1.Time `json:"leavesUntil"`
 }
 
 // BundleRecord is one bundle that was published at some time.

@@ -1,0 +1,212 @@
+package review
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/mesh"
+)
+
+// Request is what a decision needs to know of an admission request.
+type Request struct {
+	// UID is echoed in the response.
+	UID string
+	// Pod is the pod that is to be created, in the request's namespace. It has
+	// no creation time: what the object claims of it may be anything.
+	Pod mesh.Pod
+	// Annotated says that the pod has annotations, maybe an empty map.
+	Annotated bool
+	// Claimed is the stamp that the pod has already, whoever wrote it.
+	Claimed Stamp
+	// OptOut is the value of the opt-out annotation.
+	OptOut string
+}
+
+// Stamp holds the three annotations.
+type Stamp struct {
+	Hash, NotAfter, By Annotation
+}
+
+// Annotation is the value of an annotation, or its absence.
+type Annotation struct {
+	Value   string
+	Present bool
+}
+
+// ErrNotAPod says that a well-formed review asks about something else than the
+// creation of a pod, or in a version that is not read.
+var ErrNotAPod = errors.New("not a review of a pod's creation")
+
+// Parse reads a review. The error wraps ErrNotAPod, or says what is wrong with
+// the text; it quotes no values.
+func Parse(text string) (*Request, error) {
+	s, err := newScanner(text)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{scanner: s}
+	if err := s.object(p.review); err != nil {
+		return nil, err
+	}
+	if err := s.end(); err != nil {
+		return nil, err
+	}
+	return p.result()
+}
+
+// parser fills a Request while the scanner goes over the text. The fields below
+// the Request are what must hold of the review for it to be one of a pod.
+type parser struct {
+	*scanner
+	Request
+
+	apiVersion, kind      string
+	operation, sub        string
+	requestKind, resource kind
+	podAPIVersion         string
+	podKind               string
+	metadata              bool
+}
+
+// kind is a group, a version and a kind or resource.
+type kind struct{ group, version, name string }
+
+func (p *parser) result() (*Request, error) {
+	var what string
+	switch {
+	case p.apiVersion != "admission.k8s.io/v1" || p.kind != "AdmissionReview":
+		what = "it is not an AdmissionReview of admission.k8s.io/v1"
+	case p.UID == "":
+		what = "it has no request with a uid"
+	case p.operation != "CREATE" || p.sub != "":
+		what = "the operation is not the creation of an object"
+	case p.requestKind != (kind{"", "v1", "Pod"}) || p.resource != (kind{"", "v1", "pods"}):
+		what = "the resource is not v1 pods"
+	case p.podKind != "Pod" || p.podAPIVersion != "v1":
+		what = "the object is not a v1 Pod"
+	case !p.metadata:
+		what = "the object has no metadata"
+	default:
+		return &p.Request, nil
+	}
+	return nil, fmt.Errorf("%w: %s", ErrNotAPod, what)
+}
+
+func (p *parser) review(name string) (err error) {
+	switch name {
+	case "apiVersion":
+		p.apiVersion, err = p.optional()
+	case "kind":
+		p.kind, err = p.optional()
+	case "request":
+		return p.optionalObject(p.request)
+	default:
+		return p.skip()
+	}
+	return err
+}
+
+func (p *parser) request(name string) (err error) {
+	switch name {
+	case "uid":
+		p.UID, err = p.optional()
+	case "kind":
+		p.requestKind, err = p.groupVersion("kind")
+	case "resource":
+		p.resource, err = p.groupVersion("resource")
+	case "subResource":
+		p.sub, err = p.optional()
+	case "namespace":
+		p.Pod.Namespace, err = p.optional()
+	case "operation":
+		p.operation, err = p.optional()
+	case "object":
+		return p.optionalObject(p.pod)
+	default:
+		return p.skip()
+	}
+	return err
+}
+
+// groupVersion reads a GroupVersionKind or a GroupVersionResource.
+func (p *parser) groupVersion(last string) (k kind, err error) {
+	err = p.optionalObject(func(name string) (err error) {
+		switch name {
+		case "group":
+			k.group, err = p.optional()
+		case "version":
+			k.version, err = p.optional()
+		case last:
+			k.name, err = p.optional()
+		default:
+			return p.skip()
+		}
+		return err
+	})
+	return k, err
+}
+
+func (p *parser) pod(name string) (err error) {
+	switch name {
+	case "apiVersion":
+		p.podAPIVersion, err = p.optional()
+	case "kind":
+		p.podKind, err = p.optional()
+	case "metadata":
+		p.metadata = p.space() == '{'
+		return p.optionalObject(p.objectMeta)
+	case "spec":
+		return p.optionalObject(p.spec)
+	default:
+		return p.skip()
+	}
+	return err
+}
+
+func (p *parser) objectMeta(name string) error {
+	switch name {
+	case "labels":
+		return p.optionalObject(p.label)
+	case "annotations":
+		p.Annotated = p.space() == '{'
+		return p.optionalObject(p.annotation)
+	default:
+		return p.skip()
+	}
+}
+
+func (p *parser) label(name string) error {
+	value, err := p.optional()
+	if err != nil || !mesh.RelevantLabel(name) {
+		return err
+	}
+	if p.Pod.Labels == nil {
+		p.Pod.Labels = make(map[string]string, 2)
+	}
+	p.Pod.Labels[name] = value
+	return nil
+}
+
+func (p *parser) annotation(name string) error {
+	value, err := p.optional()
+	switch name {
+	case v1alpha1.TrustBundleHashAnnotation:
+		p.Claimed.Hash = Annotation{value, true}
+	case v1alpha1.TrustBundleNotAfterAnnotation:
+		p.Claimed.NotAfter = Annotation{value, true}
+	case v1alpha1.StampedByAnnotation:
+		p.Claimed.By = Annotation{value, true}
+	case v1alpha1.OptOutAnnotation:
+		p.OptOut = value
+	}
+	return err
+}
+
+// optionalObject reads an object or a null.
+func (p *parser) optionalObject(member func(name string) error) error {
+	if p.null() {
+		return nil
+	}
+	return p.object(member)
+}

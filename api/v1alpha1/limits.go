@@ -9,6 +9,8 @@ const (
 	MaxAnchors = 64
 	// MaxHistory caps status.history; the oldest entry goes first.
 	MaxHistory = 20
+	// MaxEarlierIssuers caps status.issuer.earlier.
+	MaxEarlierIssuers = 10
 	// MaxInProgress caps status.rollout.inProgress. The roller never has more
 	// workloads in flight, whatever maxConcurrent says: what is not recorded
 	// cannot be counted by the next leader.

@@ -32,7 +32,9 @@ type MeshTrustStatus struct {
 	// container read that started then.
 	// A bundle that comes back is a record of its own.
 	// +optional
-	// +listType=atomic
+	// +listType=map
+	// +listMapKey=hash
+	// +listMapKey=publishedAt
 	// +kubebuilder:validation:MaxItems=20
 	History []BundleRecord `json:"history,omitempty"`
 	// historyTotal counts the bundles seen, including those dropped above.
@@ -135,12 +137,20 @@ type IssuerStatus struct {
 	// verifiedByTotal is how many there are.
 	// +optional
 	VerifiedByTotal int32 `json:"verifiedByTotal,omitempty"`
+	// since is when Reanchor first saw it in use.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
 	// earlier are issuers that were in use before and whose leaves may live on.
+	// earlierTotal is how many there are.
 	// +optional
 	// +listType=map
 	// +listMapKey=fingerprint
 	// +kubebuilder:validation:MaxItems=10
 	Earlier []EarlierIssuer `json:"earlier,omitempty"`
+	// earlierTotal is how many there are. When it is more than the list holds,
+	// nothing is rolled until the oldest have ended.
+	// +optional
+	EarlierTotal int32 `json:"earlierTotal,omitempty"`
 }
 
 // EarlierIssuer is an issuer that was in use before. Until its last leaf has
@@ -156,6 +166,9 @@ type EarlierIssuer struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=64
 	VerifiedBy []string `json:"verifiedBy,omitempty"`
+	// verifiedByTotal is how many there are.
+	// +optional
+	VerifiedByTotal int32 `json:"verifiedByTotal,omitempty"`
 	// leavesUntil is when the last leaf that it may have signed ends.
 	// +required
 	LeavesUntil metav1.Time `json:"leavesUntil"`

@@ -75,7 +75,7 @@ func TestSchemeKnowsTheKinds(t *testing.T) {
 func TestStatusListsAreCapped(t *testing.T) {
 	caps := map[string]int{
 		"conditions": MaxConditions, "history": MaxHistory, "fingerprints": MaxAnchors, "anchors": MaxAnchors,
-		"verifiedBy": MaxAnchors, "inProgress": MaxInProgress, "failed": MaxFailed, "attempts": MaxAttempts,
+		"verifiedBy": MaxAnchors, "earlier": MaxEarlierIssuers, "inProgress": MaxInProgress, "failed": MaxFailed, "attempts": MaxAttempts,
 		"blocked": MaxBlocked, "blockedBy": MaxBlocked, "steps": MaxSteps, "acknowledged": MaxAcknowledged,
 	}
 	totals := map[string]string{"anchors": "anchorCount", "conditions": "conditions"}

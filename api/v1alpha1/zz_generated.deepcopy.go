@@ -556,6 +556,10 @@ func (in *IssuerStatus) DeepCopyInto(out *IssuerStatus) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.Since != nil {
+		in, out := &in.Since, &out.Since
+		*out = (*in).DeepCopy()
+	}
 	if in.Earlier != nil {
 		in, out := &in.Earlier, &out.Earlier
 		*out = make([]EarlierIssuer, len(*in))

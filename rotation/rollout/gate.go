@@ -17,8 +17,9 @@ type GateFacts struct {
 	NoIssuer bool
 	// Issuer is the chain of the issuer in use; empty when it cannot be read.
 	Issuer []*x509.Certificate
-	// Needed holds further anchors that live leaves may chain to.
-	Needed bundle.Set
+	// Earlier holds, for each issuer whose leaves may still live, the anchors
+	// that verify it: one of them is needed.
+	Earlier []bundle.Set
 	// Skew is the allowed difference of clocks.
 	Skew time.Duration
 }
@@ -54,13 +55,25 @@ func Gate(f GateFacts, now time.Time) Hold {
 }
 
 func lacksNeeded(f GateFacts, now time.Time) Hold {
-	for _, a := range f.Needed.ValidAt(now).Minus(f.Bundle).Anchors() {
-		if !renewed(f.Bundle, a) {
-			return Hold{v1alpha1.BundleDoesNotTrustIssuer, fmt.Sprintf(
-				"live leaves may chain to the anchor %s (%s), which is not in the bundle; put it back until they have ended", a.Fingerprint.Short(), a.Subject)}
+	for _, anchors := range f.Earlier {
+		unexpired := anchors.ValidAt(now)
+		if unexpired.Empty() || !f.Bundle.Intersect(unexpired).Empty() || anyRenewed(f.Bundle, unexpired) {
+			continue
 		}
+		a := unexpired.Anchors()[0]
+		return Hold{v1alpha1.BundleDoesNotTrustIssuer, fmt.Sprintf(
+			"live leaves may chain to the anchor %s (%s), which is not in the bundle; put it back until they have ended", a.Fingerprint.Short(), a.Subject)}
 	}
 	return Hold{}
+}
+
+func anyRenewed(s, anchors bundle.Set) bool {
+	for _, a := range anchors.Anchors() {
+		if renewed(s, a) {
+			return true
+		}
+	}
+	return false
 }
 
 // renewed reports whether the set holds an anchor with the same key and

@@ -123,6 +123,10 @@ type InProgressWorkload struct {
 	WorkloadRef `json:",inline"`
 	// attempt is 1 for the first roll towards this bundle.
 	Attempt int32 `json:"attempt"`
+	// bundleHash is the bundle that it rolls towards.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	BundleHash string `json:"bundleHash,omitempty"`
 	// restartedFor is the value of RestartedForAnnotation for this attempt.
 	// +optional
 	// +kubebuilder:validation:MaxLength=140

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ func testWire(t *testing.T, s server) {
 	})
 	t.Run("every default is a value that may be chosen", func(t *testing.T) { testDefaults(t, s) })
 	t.Run("a full status is kept", func(t *testing.T) { testStatus(t, s) })
+	t.Run("a full status of a rotation is kept", func(t *testing.T) { testRotationStatus(t, s) })
 	t.Run("a status list over its cap is refused", func(t *testing.T) {
 		mt := created(t, s)
 		for range v1alpha1.MaxBlocked + 1 {
@@ -78,6 +80,9 @@ func created(t *testing.T, s server) *v1alpha1.MeshTrust {
 func testStatus(t *testing.T, s server) {
 	mt := created(t, s)
 	mt.Status = fullStatus()
+	for _, path := range unset("status", reflect.ValueOf(mt.Status)) {
+		t.Errorf("fullStatus leaves %s unset", path)
+	}
 	answer, err := s.resource(mt.Kind).UpdateStatus(t.Context(), asSent(t, mt), metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict})
 	if err != nil {
 		t.Fatal(err)
@@ -91,12 +96,52 @@ func testStatus(t *testing.T, s server) {
 	}
 }
 
+// testRotationStatus sets every field of an AnchorRotation's status.
+func testRotationStatus(t *testing.T, s server) {
+	at := metav1.NewTime(time.Unix(1_800_000_000, 0))
+	certificate := &v1alpha1.RotationCertificate{
+		Fingerprint: strings.Repeat("b", 64), Subject: "CN=root", NotBefore: &at, NotAfter: &at,
+		CertificateRef: &v1alpha1.ObjectRef{Namespace: "a", Name: "b"}, CertificateUID: "u", Revision: 3, SecretName: "c",
+	}
+	status := v1alpha1.AnchorRotationStatus{
+		ObservedGeneration: 1, FromAnchor: certificate, ToAnchor: certificate, IssuerBefore: certificate, IssuerInUseAt: &at,
+		Progress: "12/40 workloads",
+		Steps:    []v1alpha1.RotationStep{{Phase: v1alpha1.PhaseWiden, StartedAt: at, CompletedAt: &at, Message: "done"}}, StepsTotal: 1,
+		BlockedBy: []v1alpha1.BlockedWorkload{{
+			WorkloadRef: v1alpha1.WorkloadRef{Namespace: "a", Kind: "Rollout", Name: "b", Group: "argoproj.io"}, Reason: v1alpha1.OptedOut, Message: "opted out",
+		}},
+		BlockedByTotal: 1,
+		Acknowledged:   []v1alpha1.AcknowledgedAt{{Entry: "node/n1", At: at}}, AcknowledgedTotal: 1,
+		Conditions: []metav1.Condition{{
+			Type: v1alpha1.ConditionProgressing, Status: metav1.ConditionTrue, Reason: string(v1alpha1.PhaseWiden), LastTransitionTime: at,
+		}},
+	}
+	for _, path := range unset("status", reflect.ValueOf(status)) {
+		t.Errorf("%s is unset", path)
+	}
+	o := s.create(t, object(t, v1alpha1.AnchorRotationKind, "run", `{meshTrustRef: {name: mesh}}`))
+	typed := &v1alpha1.AnchorRotation{Status: status}
+	typed.APIVersion, typed.Kind = o.GetAPIVersion(), o.GetKind()
+	o.Object["status"] = asSent(t, typed).Object["status"]
+	answer, err := s.resource(o.GetKind()).UpdateStatus(t.Context(), o, metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept v1alpha1.AnchorRotation
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(answer.Object, &kept); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(status, kept.Status); diff != "" {
+		t.Errorf("status (-sent +kept):\n%s", diff)
+	}
+}
+
 // fullStatus sets every field of a MeshTrust's status.
 func fullStatus() v1alpha1.MeshTrustStatus {
 	at := metav1.NewTime(time.Unix(1_800_000_000, 0))
 	micro := metav1.NewMicroTime(time.Unix(1_800_000_000, 123_000))
 	hash, print := "v1:"+strings.Repeat("a", 64), strings.Repeat("b", 64)
-	deployment := v1alpha1.WorkloadRef{Namespace: "a", Kind: "Deployment", Name: "b"}
+	deployment := v1alpha1.WorkloadRef{Namespace: "a", Kind: "Deployment", Name: "b", Group: "apps"}
 	return v1alpha1.MeshTrustStatus{
 		ObservedGeneration: 1,
 		Bundle: &v1alpha1.BundleStatus{
@@ -105,7 +150,11 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 		},
 		Issuer: &v1alpha1.IssuerStatus{
 			Fingerprint: print, Subject: "CN=issuer", NotBefore: &at, NotAfter: &at, Source: "Secret a/b",
-			VerifiedBy: []string{print}, VerifiedByTotal: 1,
+			VerifiedBy: []string{print}, VerifiedByTotal: 1, Since: &at,
+			Earlier: []v1alpha1.EarlierIssuer{{
+				Fingerprint: print, VerifiedBy: []string{print}, VerifiedByTotal: 1, LeavesUntil: at,
+			}},
+			EarlierTotal: 1,
 		},
 		Expires: at.UTC().Format(time.RFC3339), EarliestTrustExpiry: &at,
 		History: []v1alpha1.BundleRecord{{
@@ -120,6 +169,7 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 			Fence:      &v1alpha1.FenceStatus{BundleHash: hash, At: micro},
 			InProgress: []v1alpha1.InProgressWorkload{{
 				WorkloadRef: deployment, Attempt: 2, RestartedFor: hash + ".2", Verb: v1alpha1.VerbRestart, StartedAt: micro, Message: "waits",
+				BundleHash: hash, OldPodsUntil: &at, Applied: true, Left: 1, ProgressAt: &micro,
 			}},
 			InProgressTotal: 1,
 			Failed: []v1alpha1.FailedWorkload{{
@@ -138,6 +188,25 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 			Message: "1 of 5", ObservedGeneration: 1, LastTransitionTime: at,
 		}},
 	}
+}
+
+// unset returns the paths of the fields that are zero.
+func unset(path string, v reflect.Value) []string {
+	if v.IsZero() {
+		return []string{path}
+	}
+	var paths []string
+	switch {
+	case v.Kind() == reflect.Pointer:
+		return unset(path, v.Elem())
+	case v.Kind() == reflect.Slice:
+		return unset(path+"[0]", v.Index(0))
+	case v.Kind() == reflect.Struct && v.Type().PkgPath() == reflect.TypeFor[v1alpha1.MeshTrust]().PkgPath():
+		for i := range v.NumField() {
+			paths = append(paths, unset(path+"."+v.Type().Field(i).Name, v.Field(i))...)
+		}
+	}
+	return paths
 }
 
 // testColumns asks for what kubectl prints.

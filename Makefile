@@ -24,14 +24,14 @@ generate: ## Write deep copies and CRDs from the API types
 verify: $(VERIFY) ## Check the source: generated files, modules, format, vet, static analysis, rules
 
 verify-generated:
-	out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; $(MAKE) -s generate OUT="$$out"; \
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; $(MAKE) -s generate OUT="$$out"; \
 	for path in $(GENERATED); do diff -ru "$$path" "$$out/$$path" || { echo "$$path is stale: run make generate"; exit 1; }; done
 
 verify-tidy:
 	go mod tidy -diff
 
 verify-format:
-	files=$$(gofmt -l .); [[ -z $$files ]] || { echo "run gofmt -w on:"; echo "$$files"; exit 1; }
+	@files=$$(gofmt -l .); [[ -z $$files ]] || { echo "run gofmt -w on:"; echo "$$files"; exit 1; }
 
 verify-vet:
 	go vet ./...

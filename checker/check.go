@@ -206,13 +206,14 @@ func (r *run) onFile(f *File, finding Finding) {
 	r.on(r.byID[f.Certs[0].Fingerprint], finding)
 }
 
-// orphans gives leftovers their one finding.
+// orphans gives leftovers their one finding. A certificate that is in use
+// elsewhere too (the CA in the directory of an old token) is none.
 func (r *run) orphans(e *entry) {
-	for _, p := range e.places {
-		if p.orphaned() && p.index == 0 {
-			r.on(e, r.found(Orphaned, p.path(), p.file.Orphan+"; "+validityText(e.cert, r.now)))
-		}
+	if slices.ContainsFunc(e.places, func(p place) bool { return !p.orphaned() }) {
+		return
 	}
+	p := e.places[0]
+	r.on(e, r.found(Orphaned, p.path(), p.file.Orphan+"; "+validityText(e.cert, r.now)))
 }
 
 // roots judges what could not be looked at, and whether anything was.

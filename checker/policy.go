@@ -89,13 +89,18 @@ const shortLived = 30 * day
 
 // thresholds are those that apply to c.
 func (p Policy) thresholds(c *Cert) Thresholds {
-	if life := c.lifetime(); life < shortLived {
-		return Thresholds{Warning: life / 3, Critical: life / 10}
+	life := c.lifetime()
+	share := Thresholds{Warning: life / 3, Critical: life / 10}
+	switch {
+	case life < shortLived:
+		return share
+	case !c.IsCA || life <= p.CA.Warning:
+		// A CA that never lives longer than the warning (kubelet makes one for
+		// its own certificate, for a year) would warn from its first day.
+		return p.Leaf
+	default:
+		return Thresholds{Warning: min(p.CA.Warning, share.Warning), Critical: min(p.CA.Critical, share.Critical)}
 	}
-	if c.IsCA {
-		return p.CA
-	}
-	return p.Leaf
 }
 
 func (p Policy) ignores(f Finding) bool {

@@ -96,7 +96,7 @@ func timeRules() []Rule {
 	return []Rule{
 		{Expired, Critical, "", OK, g, "The certificate's notAfter has passed.", "Renew the certificate and restart what uses it."},
 		{NotYetValid, Critical, "warning within 5 minutes (clock skew)", OK, g, "The certificate's notBefore is still ahead.", "Check the clocks of this node and of the signer; reissue if the date is wrong."},
-		{Expiring, Warning, "critical below the critical threshold", OK, g, "The certificate ends within the warning threshold (leaf 30 days, CA 365 days; certificates that live less than 30 days: a third of their life).", "Renew the certificate before it ends."},
+		{Expiring, Warning, "critical below the critical threshold (14 days; CA 90 days; a tenth of a short life)", OK, g, "The certificate ends within the warning threshold (leaf 30 days; CA 365 days, but at most a third of its life, and a CA that lives no longer than that is judged like a leaf; certificates that live less than 30 days: a third of their life).", "Renew the certificate before it ends."},
 		{CAExpiresBeforeLeaf, Warning, "critical when the CA is below its critical threshold", OK, g, "The CA ends before a certificate it signed: the leaf dies with its CA, earlier than its own date says.", "Rotate the CA first, then reissue the leaf."},
 		{ClockSkew, Warning, "", OK, g, "The certificate's notBefore is later than the time its file was written: the signer's clock is ahead of this node's.", "Compare the clocks (NTP) of this node and of the signer."},
 		{CRLStale, Warning, "", OK, g, "A certificate revocation list is past its nextUpdate.", "Publish a new CRL."},

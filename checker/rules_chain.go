@@ -43,7 +43,7 @@ func (r *run) findIssuer(e *entry) {
 	}
 	anyValid := false
 	for _, ca := range r.bySubject[e.cert.rawIssuer] {
-		if ca == e || !keyIDsAgree(e.cert, ca.cert) || r.verify(e.cert, ca.cert) != SignatureGood {
+		if !r.signed(ca, e) {
 			continue
 		}
 		ca.signedAny = true
@@ -55,6 +55,10 @@ func (r *run) findIssuer(e *entry) {
 	if e.issuer != nil && !anyValid && r.validNow(e.cert) {
 		e.issuer.needed = true
 	}
+}
+
+func (r *run) signed(ca, e *entry) bool {
+	return ca != e && keyIDsAgree(e.cert, ca.cert) && r.verify(e.cert, ca.cert) == SignatureGood
 }
 
 // keyIDsAgree is false only when both identifiers are there and differ.

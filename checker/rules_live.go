@@ -41,16 +41,21 @@ func (r *run) expectedFiles(e *Endpoint) []*File {
 	var files []*File
 	for i := range r.facts.Files {
 		f := &r.facts.Files[i]
-		if len(f.Certs) == 0 || (f.Orphan != "" && !r.policy.IncludeOrphaned) {
-			continue
-		}
-		byRole := f.Use.Profile == e.Use.Profile && slices.Contains(e.Expect, f.Use.Role) &&
-			(e.Use.Instance == "" || f.Use.Instance == "" || e.Use.Instance == f.Use.Instance)
-		if byRole || matchesAny(e.ExpectPaths, f.Path) {
+		inUse := f.Orphan == "" || r.policy.IncludeOrphaned
+		if inUse && len(f.Certs) > 0 && (e.loads(&f.Use) || matchesAny(e.ExpectPaths, f.Path)) {
 			files = append(files, f)
 		}
 	}
 	return files
+}
+
+// loads compares roles. A file or endpoint whose instance is not known may
+// belong to any.
+func (e *Endpoint) loads(u *Use) bool {
+	if u.Profile != e.Use.Profile || !slices.Contains(e.Expect, u.Role) {
+		return false
+	}
+	return e.Use.Instance == "" || u.Instance == "" || e.Use.Instance == u.Instance
 }
 
 func matchesAny(patterns []string, file string) bool {

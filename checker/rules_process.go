@@ -67,7 +67,13 @@ func (r *run) stale(p *Process, f *File, trust bool) bool {
 func (r *run) restartSuspected(p *Process, f *File) {
 	finding := r.found(RestartSuspected, f.location(), fmt.Sprintf("changed at %s, after %s (pid %d) started at %s; it reads this file only at start",
 		f.Changed.UTC().Format(time.RFC3339), p.Name, p.PID, p.Start.UTC().Format(time.RFC3339)))
-	finding.Remedy = p.restart(finding.Remedy)
+	// The file knows its cluster better than the process: etcd says main or
+	// events nowhere in its arguments.
+	use := Use{Restart: f.Use.Restart, Instance: f.Use.Instance}
+	if p.Restart != "" && f.Use.Component != p.Component {
+		use.Restart = p.Restart
+	}
+	finding.Remedy = restart(&use, p.restart(finding.Remedy))
 	r.onFile(f, finding)
 }
 

@@ -109,15 +109,14 @@ func (t *tree) etcdManager(cluster, volume string, clients *Pair) {
 	ends := twoYears
 	if t.options.Incident && cluster == "main" {
 		ends = t.options.Now.Add(-12 * day)
-		t.volume(volume, OrphanToken, peers, clients, t.options.Now.Add(-400*day))
+		t.volume(path.Join(volume, "pki", OrphanToken), peers, clients, t.options.Now.Add(-400*day))
 		t.mkdir(volume + "/data-trashcan/" + OrphanToken)
 	}
-	t.volume(volume, Token, peers, clients, ends)
+	t.volume(path.Join(volume, "pki", Token), peers, clients, ends)
 	t.mkdir(volume + "/data/" + Token)
 }
 
-func (t *tree) volume(volume, token string, peers, clients *Pair, ends time.Time) {
-	dir := path.Join(volume, "pki", token)
+func (t *tree) volume(dir string, peers, clients *Pair, ends time.Time) {
 	spec := Spec{CN: Node, DNS: []string{Node, "etcd-a.internal.example.com"}, IPs: []string{"127.0.0.1"}, Usages: Both(), NotAfter: ends}
 	if ends.Before(t.born) {
 		spec.NotBefore = ends.Add(-365 * day)

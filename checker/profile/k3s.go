@@ -4,17 +4,19 @@ import "github.com/reanchor/reanchor/checker"
 
 // K3s is a k3s node.
 func K3s() Profile {
-	return rancher("k3s", "/var/lib/rancher/k3s", "/etc/rancher/k3s/k3s.yaml", checker.K3s, 0)
+	return rancher(checker.K3s, 0)
 }
 
 // RKE2 has the tree of k3s in another place.
 func RKE2() Profile {
-	return rancher("rke2", "/var/lib/rancher/rke2", "/etc/rancher/rke2/rke2.yaml", checker.RKE2, 9345)
+	return rancher(checker.RKE2, 9345)
 }
 
 // rancher follows pkg/daemons/control/deps of k3s. It renews its leaves when it
 // starts and 90 days or less are left, so a restart is the remedy for all.
-func rancher(name, data, admin string, component checker.Component, supervisor int) Profile {
+func rancher(component checker.Component, supervisor int) Profile {
+	name := string(component)
+	data, admin := "/var/lib/rancher/"+name, "/etc/rancher/"+name+"/"+name+".yaml"
 	restart := "restart " + name + " on this node, one node at a time; it renews at start what ends within 90 days"
 	renew := renewal{restart, name + " certificate rotate-ca (a restart does not renew the CAs)"}
 	p := Profile{

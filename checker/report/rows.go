@@ -31,7 +31,7 @@ func rows(d *Document) []row {
 		if e.LeafID != "" {
 			byLeaf[e.LeafID] = append(byLeaf[e.LeafID], e)
 		} else if len(e.Findings) > 0 {
-			all = append(all, bare(e.Address, e.Findings))
+			all = append(all, bare(strings.TrimSuffix(e.Address+" sni="+e.ServerName, " sni="), e.Findings))
 		}
 	}
 	for _, f := range d.Findings {

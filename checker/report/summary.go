@@ -35,7 +35,11 @@ func Summary(d *Document) string {
 	if len(d.Endpoints) > 0 {
 		tail += fmt.Sprintf(", %d endpoints", len(d.Endpoints))
 	}
-	return fmt.Sprintf("%s: %s; %s; exit %d", strings.ToUpper(s.Status.String()), strings.Join(parts, ", "), tail, s.ExitCode)
+	status := s.Status
+	if status == checker.Info {
+		status = checker.OK
+	}
+	return fmt.Sprintf("%s: %s; %s; exit %d", strings.ToUpper(status.String()), strings.Join(parts, ", "), tail, s.ExitCode)
 }
 
 // Line is the whole report in one line: the worst finding and what to do, for
@@ -48,7 +52,7 @@ func Line(d *Document) string {
 		case f.Severity < checker.Warning:
 		case worst.ID == "":
 			worst = f
-		case f.Severity > worst.Severity:
+		case f.Severity > worst.Severity, f.Severity == worst.Severity && f.ID == checker.Expired && worst.ID != checker.Expired:
 			worst = f
 			others++
 		default:

@@ -38,13 +38,16 @@ type TableOptions struct {
 	Color bool
 }
 
+// Up to narrow, every location has a line of its own, and the first line has
+// room for names. From there to roomy most locations fit behind the subject,
+// and the issuer has to go.
 const (
-	gap = "  "
-	// narrow terminals have no room for the issuer.
-	narrow     = 100
-	maxName    = 40
-	narrowName = 24
-	indent     = "    "
+	gap       = "  "
+	indent    = "    "
+	narrow    = 100
+	roomy     = 160
+	maxName   = 40
+	shortName = 24
 )
 
 // table is one table being written.
@@ -53,12 +56,18 @@ type table struct {
 	TableOptions
 	columns []string
 	width   map[string]int
+	// leftover is the reason last given for an orphan: a directory of them
+	// shares one.
+	leftover string
 }
 
 // Table writes the report for people.
 func Table(w io.Writer, d *Document, o TableOptions) error {
 	t := &table{Writer: bufio.NewWriter(w), TableOptions: o, width: map[string]int{}}
-	all := rows(d)
+	all, silent := rows(d), []row(nil)
+	if !o.Wide {
+		all, silent = split(all)
+	}
 	t.layout(all)
 	if len(all) > 0 {
 		t.header()
@@ -70,6 +79,7 @@ func Table(w io.Writer, d *Document, o TableOptions) error {
 		fmt.Fprintln(t)
 	}
 	t.roots(d)
+	t.silent(silent)
 	t.paragraph("", Summary(d))
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("writing the report as a table: %w", err)
@@ -86,8 +96,10 @@ func (t *table) layout(all []row) {
 		t.columns = []string{status, expires, left, subject, issuer, usage, serial, fingerprint, key, disk, modified, location}
 		name = 0
 	case t.Width > 0 && t.Width < narrow:
+		name = shortName
+	case t.Width > 0 && t.Width < roomy:
 		t.columns = []string{status, expires, left, subject, location}
-		name = narrowName
+		name = shortName
 	}
 	for _, c := range t.columns {
 		t.width[c] = len(c)
@@ -115,6 +127,9 @@ func (t *table) header() {
 	cells := map[string]string{}
 	for _, c := range t.columns {
 		cells[c] = c
+	}
+	if t.Width > 0 && t.Width < narrow {
+		cells[location] = ""
 	}
 	fmt.Fprintln(t, strings.TrimRight(t.fixed(cells)+cells[location], " "))
 }
@@ -145,7 +160,7 @@ func (t *table) row(r *row) {
 	}
 	// Paths are for copying: one that does not fit gets a line of its own
 	// rather than being cut.
-	if t.Width > 0 && utf8.RuneCountInString(start)+utf8.RuneCountInString(where) > t.Width {
+	if t.Width > 0 && (t.Width < narrow || utf8.RuneCountInString(start)+utf8.RuneCountInString(where) > t.Width) {
 		where = "\n" + indent + where
 		start = strings.TrimRight(start, " ")
 	}
@@ -163,7 +178,17 @@ func (t *table) row(r *row) {
 func (t *table) findings(r *row) {
 	var said []string
 	for i, f := range r.findings {
-		text := fmt.Sprintf("%s: %s", f.ID, f.Message)
+		text := f.Message
+		if f.ID == checker.Orphaned && !t.Wide {
+			text = text[:max(strings.LastIndex(text, ";"), 0)]
+			if text == t.leftover {
+				continue
+			}
+			t.leftover = text
+		}
+		if !strings.HasPrefix(text, string(f.ID)) {
+			text = fmt.Sprintf("%s: %s", f.ID, f.Message)
+		}
 		if f.Path != "" && !strings.HasPrefix(r.cells[location], f.Path) {
 			text += " (" + f.Path + ")"
 		}
@@ -217,6 +242,34 @@ func (t *table) roots(d *Document) {
 		if len(lists[part.state]) > 0 {
 			t.paragraph(part.label, strings.Join(lists[part.state], " "))
 		}
+	}
+}
+
+// split sets apart endpoints that have nothing to show and need nothing done.
+func split(all []row) (shown, silent []row) {
+	for _, r := range all {
+		if r.notAfter.IsZero() && r.severity < checker.Warning {
+			silent = append(silent, r)
+		} else {
+			shown = append(shown, r)
+		}
+	}
+	return shown, silent
+}
+
+// silent names those in one line per reason.
+func (t *table) silent(all []row) {
+	places := map[string][]string{}
+	var reasons []string
+	for _, r := range all {
+		reason := string(r.findings[0].ID)
+		if places[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		places[reason] = append(places[reason], r.cells[location])
+	}
+	for _, reason := range reasons {
+		t.paragraph("Information: ", reason+" "+strings.Join(places[reason], " "))
 	}
 }
 

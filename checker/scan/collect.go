@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/reanchor/reanchor/checker"
@@ -86,7 +87,7 @@ func namedLikeCA(file string) bool {
 func (c *collection) path(ctx context.Context, p string) {
 	if strings.Contains(p, anyDepth) {
 		base, rest := literalPrefix(p)
-		c.under(ctx, c.s.tree.look(base), []profile.File{{Glob: rest}}, checker.Root{Path: p}, false)
+		c.under(ctx, c.s.tree.look(base), area{files: []profile.File{{Glob: rest}}, root: checker.Root{Path: p}})
 		return
 	}
 	matches, unreadable := c.s.tree.expand(p)
@@ -99,7 +100,7 @@ func (c *collection) path(ctx context.Context, p string) {
 	}
 	for _, e := range matches {
 		if e.err == nil && e.info.IsDir() {
-			c.under(ctx, e, directoryPatterns(), checker.Root{Path: e.host}, true)
+			c.under(ctx, e, area{files: directoryPatterns(), root: checker.Root{Path: e.host}, sniff: true})
 			continue
 		}
 		c.add(found{entry: e, named: !hasMeta(p), root: -1})
@@ -128,7 +129,7 @@ func (c *collection) profileRoot(ctx context.Context, name string, r *profile.Ro
 			continue
 		}
 		seen++
-		c.under(ctx, e, r.Files, checker.Root{Path: e.host, Profile: name}, false)
+		c.under(ctx, e, area{files: r.Files, root: checker.Root{Path: e.host, Profile: name}})
 	}
 	if seen > 0 || len(unreadable) > 0 {
 		return
@@ -148,45 +149,51 @@ func (c *collection) unreadable(dirs []entry) {
 	}
 }
 
+// area is what to look for below one root.
+type area struct {
+	files []profile.File
+	root  checker.Root
+	// sniff drops configuration files that are no kubeconfigs.
+	sniff bool
+}
+
 // under reads one root: a file, or a directory that is walked once for all
 // patterns; the first pattern that matches decides.
-func (c *collection) under(ctx context.Context, e entry, files []profile.File, root checker.Root, sniff bool) {
+func (c *collection) under(ctx context.Context, e entry, a area) {
 	index := len(c.roots)
-	root.State = checker.RootScanned
+	a.root.State = checker.RootScanned
 	switch {
 	case e.err != nil && errors.Is(e.err, fs.ErrNotExist) && !e.link:
-		root.State = checker.RootMissing
+		a.root.State = checker.RootMissing
 	case e.err != nil && e.link:
 		c.add(found{entry: e, root: index})
 	case e.err != nil:
-		root.State = checker.RootUnreadable
+		a.root.State = checker.RootUnreadable
 	case !e.info.IsDir():
-		c.add(found{entry: e, use: files[0].Use, kubeconfig: files[0].Kubeconfig, root: index})
+		c.add(found{entry: e, use: a.files[0].Use, kubeconfig: a.files[0].Kubeconfig, root: index})
 	default:
-		c.walk(ctx, e, files, &root, sniff)
+		c.walk(ctx, e, &a)
 	}
-	c.roots = append(c.roots, root)
+	c.roots = append(c.roots, a.root)
 }
 
-func (c *collection) walk(ctx context.Context, dir entry, files []profile.File, root *checker.Root, sniff bool) {
-	patterns := make([]glob, len(files))
-	for i := range files {
-		patterns[i] = parseGlob(files[i].Glob)
+func (c *collection) walk(ctx context.Context, dir entry, a *area) {
+	patterns := make([]glob, len(a.files))
+	for i := range a.files {
+		patterns[i] = parseGlob(a.files[i].Glob)
 	}
-	index := len(c.roots)
 	w := &walk{tree: c.s.tree, patterns: patterns, exclude: c.exclude, seen: map[checker.FileID]bool{}}
 	w.visit = func(e entry, below []string) {
 		if len(below) == 0 {
-			root.State = checker.RootUnreadable
+			a.root.State = checker.RootUnreadable
 			return
 		}
-		f := found{entry: e, root: index}
-		for i := range patterns {
-			if patterns[i].matches(below) {
-				f.use, f.kubeconfig = files[i].Use, files[i].Kubeconfig
-				f.sniffed = sniff && looksLikeConfig(e.host)
-				break
-			}
+		f := found{entry: e, root: len(c.roots)}
+		i := slices.IndexFunc(patterns, func(g glob) bool { return g.matches(below) })
+		// A directory that cannot be read is visited without a match.
+		if i >= 0 {
+			f.use, f.kubeconfig = a.files[i].Use, a.files[i].Kubeconfig
+			f.sniffed = a.sniff && looksLikeConfig(e.host)
 		}
 		c.add(f)
 	}

@@ -51,7 +51,7 @@ func (s *Scanner) orphanToken(base, token string) string {
 	if err != nil || slices.ContainsFunc(tokens, func(e os.DirEntry) bool { return e.Name() == token }) {
 		return ""
 	}
-	return "etcd-manager no longer uses this token: " + path.Join(base, "data", token) + " does not exist"
+	return "etcd-manager no longer uses this token (there is no " + path.Join(base, "data", token) + ")"
 }
 
 func hasBackupSuffix(host string) bool {

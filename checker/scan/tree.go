@@ -126,20 +126,10 @@ func (t tree) expandIn(dir entry, g glob) (found []entry, unreadable []entry) {
 		}
 		return nil, unreadable
 	}
-	var next []entry
-	if hasMeta(g[0]) {
-		names, err := os.ReadDir(dir.real)
-		if err != nil {
-			dir.err = err
-			return nil, []entry{dir}
-		}
-		for _, n := range names {
-			if matchElement(g[0], n.Name()) {
-				next = append(next, t.lookIn(dir.host, dir.real, n.Name()))
-			}
-		}
-	} else if e := t.lookIn(dir.host, dir.real, g[0]); e.err == nil || e.link {
-		next = append(next, e)
+	next, err := t.list(dir, g[0])
+	if err != nil {
+		dir.err = err
+		return nil, []entry{dir}
 	}
 	if len(g) == 1 {
 		return next, nil
@@ -149,4 +139,25 @@ func (t tree) expandIn(dir entry, g glob) (found []entry, unreadable []entry) {
 		found, unreadable = append(found, f...), append(unreadable, u...)
 	}
 	return found, unreadable
+}
+
+// list returns the entries of a directory that one pattern element matches.
+func (t tree) list(dir entry, pattern string) ([]entry, error) {
+	if !hasMeta(pattern) {
+		if e := t.lookIn(dir.host, dir.real, pattern); e.err == nil || e.link {
+			return []entry{e}, nil
+		}
+		return nil, nil
+	}
+	names, err := os.ReadDir(dir.real)
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", dir.host, err)
+	}
+	var matched []entry
+	for _, n := range names {
+		if matchElement(pattern, n.Name()) {
+			matched = append(matched, t.lookIn(dir.host, dir.real, n.Name()))
+		}
+	}
+	return matched, nil
 }

@@ -45,24 +45,24 @@ func (w *walk) run(ctx context.Context, dir entry, below []string) {
 
 // child looks at one name. Files that nothing matches cost no system call.
 func (w *walk) child(ctx context.Context, dir entry, n os.DirEntry, below []string) {
-	isFile, isLink := n.Type().IsRegular(), n.Type()&os.ModeSymlink != 0
 	wanted := anyMatches(w.patterns, below)
-	if !wanted && (isFile || (!n.IsDir() && !isLink)) {
-		return
-	}
-	if len(w.exclude) > 0 && anyMatches(w.exclude, elementsOf(dir.host+"/"+n.Name())) {
+	mayBeDir := n.IsDir() || n.Type()&os.ModeSymlink != 0
+	if !wanted && !mayBeDir || w.excluded(dir, n) {
 		return
 	}
 	e := w.lookIn(dir.host, dir.real, n.Name())
-	if e.err == nil && e.info.IsDir() {
+	switch {
+	case e.err == nil && e.info.IsDir():
 		if w.anyBelow(below) {
 			w.run(ctx, e, below)
 		}
-		return
-	}
-	if wanted {
+	case wanted:
 		w.visit(e, below)
 	}
+}
+
+func (w *walk) excluded(dir entry, n os.DirEntry) bool {
+	return len(w.exclude) > 0 && anyMatches(w.exclude, elementsOf(dir.host+"/"+n.Name()))
 }
 
 // enter reports whether a directory was not seen before.

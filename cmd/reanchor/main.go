@@ -1,0 +1,68 @@
+// Command reanchor changes what a running mesh trusts, and finds the
+// certificates that will take a control plane down.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands are the modes of the program.
+type commands struct {
+	Check CheckCmd `cmd:"" help:"Find the certificate that will take the control plane down."`
+}
+
+// streams are where a command writes.
+type streams struct{ out, err io.Writer }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
+	stop()
+	os.Exit(exitCode(err))
+}
+
+// run parses and runs one command. Errors are printed here, once.
+func run(ctx context.Context, args []string, s streams) error {
+	var cli commands
+	done := false
+	parser, err := kong.New(&cli, kong.Name("reanchor"),
+		kong.Description("Changes what a running mesh trusts, without one failed handshake and without a human."),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(s), kong.Writers(s.out, s.err), kong.Exit(func(int) { done = true }))
+	if err != nil {
+		return fmt.Errorf("building the command line: %w", err)
+	}
+	parsed, err := parser.Parse(args)
+	if done {
+		return nil
+	}
+	if err == nil {
+		err = parsed.Run()
+	} else if len(args) > 0 && args[0] == "check" {
+		err = checkFailed{unknownCode, err}
+	}
+	if err != nil && err.Error() != "" {
+		fmt.Fprintln(s.err, "reanchor:", err)
+	}
+	return err
+}
+
+// exitCode lets a command choose.
+func exitCode(err error) int {
+	var coded interface{ ExitCode() int }
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &coded):
+		return coded.ExitCode()
+	default:
+		return 1
+	}
+}

@@ -43,26 +43,32 @@ func (h History) span(from, to time.Time) (span, string) {
 	if from.IsZero() || to.Before(from) {
 		return span{}, "the time at which its container started is not known"
 	}
-	s, covered := span{first: -1}, from
-	for i, p := range h {
-		if p.PublishedAt.After(to) {
-			break
-		}
-		if s.first < 0 && (h.end(i).Before(from) || h.replacedBy(i, from)) {
-			continue
-		}
-		if p.PublishedAt.After(covered) {
+	s := h.overlap(from, to)
+	covered := from
+	for i := s.first; i <= s.last; i++ {
+		if h[i].PublishedAt.After(covered) {
 			return span{}, "its container may have read a bundle that was never observed"
 		}
-		if s.first < 0 {
-			s.first = i
-		}
-		s.last, covered = i, later(covered, h.end(i))
+		covered = later(covered, h.end(i))
 	}
-	if s.first < 0 || covered.Before(to) {
+	if s.first > s.last || covered.Before(to) {
 		return span{}, "its container started at a time for which no bundle is on record"
 	}
 	return s, ""
+}
+
+// overlap returns the publications without those that surely were not in force
+// any more at from, and those that were not yet at to. The first is behind the
+// last when none is left.
+func (h History) overlap(from, to time.Time) span {
+	s := span{last: len(h) - 1}
+	for s.first < len(h) && (h.end(s.first).Before(from) || h.replacedBy(s.first, from)) {
+		s.first++
+	}
+	for s.last >= 0 && h[s.last].PublishedAt.After(to) {
+		s.last--
+	}
+	return s
 }
 
 // end is when the publication certainly was in force for the last time: when

@@ -51,7 +51,10 @@ type podSource struct {
 	scope  Scope
 }
 
-var _ cache.ListerWatcherWithContext = (*podSource)(nil)
+// listerWatcher returns the source as the reflector wants it.
+func (s *podSource) listerWatcher() cache.ListerWatcher {
+	return &cache.ListWatch{ListWithContextFunc: s.listAll, WatchFuncWithContext: s.watch}
+}
 
 // list reads all pods, page by page, from a consistent state of the cluster. It
 // returns the resource version of that state.
@@ -75,13 +78,12 @@ func (s *podSource) list(ctx context.Context) ([]*compacted, string, error) {
 	}
 }
 
-// ListWithContext implements cache.ListerWithContext. The reflector uses it
-// where the server does not stream lists, and silently whenever that fails. It
-// then asks for one page of everything, or for any state that the server has at
-// hand, which comes in one page whatever the limit: both would have all pods in
-// memory at once. So its options are not used; the newest state satisfies every
-// one of them.
-func (s *podSource) ListWithContext(ctx context.Context, _ metav1.ListOptions) (runtime.Object, error) {
+// listAll is what the reflector calls where the server does not stream lists,
+// and silently whenever that fails. It then asks for one page of everything, or
+// for any state that the server has at hand, which comes in one page whatever
+// the limit: both would have all pods in memory at once. So its options are not
+// used; the newest state satisfies every one of them.
+func (s *podSource) listAll(ctx context.Context, _ metav1.ListOptions) (runtime.Object, error) {
 	pods, version, err := s.list(ctx)
 	if err != nil {
 		return nil, err
@@ -94,8 +96,8 @@ func (s *podSource) ListWithContext(ctx context.Context, _ metav1.ListOptions) (
 	return list, nil
 }
 
-// WatchWithContext implements cache.WatcherWithContext.
-func (s *podSource) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+// watch is what the reflector calls for events and for streamed lists.
+func (s *podSource) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	events, err := s.client.Pods(s.scope.Namespace).Watch(ctx, options)
 	if err != nil {
 		return nil, err // the reflector tells the kinds of errors apart
@@ -117,14 +119,4 @@ func (s *podSource) compactEvent(event watch.Event) (watch.Event, bool) {
 	}
 	event.Object = c
 	return event, true
-}
-
-// List implements cache.Lister, which the reflector does not call.
-func (s *podSource) List(metav1.ListOptions) (runtime.Object, error) {
-	return nil, errNoContext
-}
-
-// Watch implements cache.Watcher, which the reflector does not call.
-func (s *podSource) Watch(metav1.ListOptions) (watch.Interface, error) {
-	return nil, errNoContext
 }

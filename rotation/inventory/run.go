@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -14,8 +13,6 @@ import (
 )
 
 var (
-	errNoContext = errors.New("reading pods needs a context")
-
 	_ manager.Runnable               = (*Index)(nil)
 	_ manager.LeaderElectionRunnable = (*Index)(nil)
 )
@@ -55,7 +52,7 @@ func (s *session) run(ctx context.Context) {
 	logger := log.FromContext(ctx)
 	source := &podSource{client: s.index.client, meshes: s.meshes}
 	// No type is expected: bookmarks come as pods, the others compacted.
-	cache.NewReflectorWithOptions(source, nil, s, cache.ReflectorOptions{
+	cache.NewReflectorWithOptions(source.listerWatcher(), nil, s, cache.ReflectorOptions{
 		Logger: &logger, Name: "inventory", TypeDescription: "pods",
 	}).RunWithContext(ctx)
 }

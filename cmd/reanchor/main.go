@@ -16,7 +16,9 @@ import (
 
 // commands are the modes of the program.
 type commands struct {
-	Check CheckCmd `cmd:"" help:"Find the certificate that will take the control plane down."`
+	Check      CheckCmd      `cmd:"" help:"Find the certificate that will take the control plane down."`
+	Controller ControllerCmd `cmd:"" help:"Roll the owners of pods whose trust differs from the published bundle."`
+	Webhook    WebhookCmd    `cmd:"" help:"Stamp meshed pods with their trust, and deny those whose trust is broken."`
 }
 
 // streams are where a command writes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,6 +34,9 @@ type Writer struct {
 	Client client.Client
 	Reader Reader
 	Policy rollout.Policy
+	// Revisions holds, of a Deployment, the template hash of one of the pods
+	// for which it is to be rolled.
+	Revisions map[rollout.Key]string
 }
 
 // Written is what a write left behind.
@@ -50,6 +54,9 @@ func (w Writer) Do(ctx context.Context, a rollout.Action) (Written, error) {
 	}
 	if verb, hold := rollout.VerbFor(live.Spec, w.Policy); verb == "" {
 		return Written{}, fmt.Errorf("checking %s: %w: %s", a.Key, ErrSuperseded, hold.Message)
+	}
+	if err := w.confirm(ctx, live); err != nil {
+		return Written{}, err
 	}
 	switch a.Verb {
 	case v1alpha1.VerbEvict:
@@ -75,6 +82,25 @@ func (w Writer) live(ctx context.Context, key rollout.Key) (Owner, error) {
 	r := w.Reader
 	r.Cached = r.Live
 	return r.Read(ctx, key, SurroundingsOf(ns.Annotations))
+}
+
+// confirm makes sure that the pods are the Deployment's own: so far that was
+// read off the name of their ReplicaSet, which anybody could give to another.
+func (w Writer) confirm(ctx context.Context, live Owner) error {
+	key := live.Spec.Key
+	revision, ok := w.Revisions[key]
+	if key.Kind != kindDeployment || !ok {
+		return nil
+	}
+	var rs appsv1.ReplicaSet
+	err := w.Reader.Live.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name + "-" + revision}, &rs)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("reading the ReplicaSet of %s: %w", key, err)
+	}
+	if ref := metav1.GetControllerOf(&rs); ref == nil || ref.UID != live.UID {
+		return fmt.Errorf("checking %s: %w: it does not own the stale pods' ReplicaSet", key, ErrSuperseded)
+	}
+	return nil
 }
 
 // apply writes one field of the spec by server-side apply. The object's UID

@@ -15,14 +15,16 @@ func (p *planner) decide(reason v1alpha1.Reason, message string) {
 
 // describe says what limits the rolling, after all that may start has started.
 func (p *planner) describe(shut, full bool, limit int) {
-	wave := p.waveName()
-	rolling := len(p.state.InProgress)
-	left := len(p.candidates)
+	wave, rolling := p.waveName(), len(p.state.InProgress)
 	switch {
+	case p.tooManyFailed():
+		p.decide(v1alpha1.FailureThresholdExceeded, p.describeFailures())
 	case rolling == 0 && shut:
-		p.decide(v1alpha1.OutsideWindow, fmt.Sprintf("%s in %s waits for a window%s", count(left, "workload"), wave, p.untilWindow()))
-	case rolling == 0 && p.inFlight == 0 && !full:
-		p.decide(v1alpha1.Rolling, "what is left in "+wave+" is blocked or failed: see status.rollout")
+		p.decide(v1alpha1.OutsideWindow, fmt.Sprintf("%s in %s waits for a window%s", count(len(p.candidates), "workload"), wave, p.untilWindow()))
+	case rolling == 0 && full:
+		p.decide(v1alpha1.BudgetExhausted, fmt.Sprintf("%s in flight that others began take up the budget", count(p.inFlight, "rollout")))
+	case rolling == 0:
+		p.describeStandstill()
 	case limit == 1 && p.facts.Policy.MaxConcurrent > 1 && p.state.Completed == 0:
 		p.decide(v1alpha1.CanaryInFlight, wave+" begins with one workload alone")
 	default:
@@ -30,7 +32,26 @@ func (p *planner) describe(shut, full bool, limit int) {
 	}
 	if shut {
 		p.again(nextChange(p.facts.Policy.Windows, p.now))
+		p.again(p.facts.Breaks)
 	}
+}
+
+// describeStandstill says why the lowest wave does not end although nothing
+// rolls: a workload of it is blocked, or failed.
+func (p *planner) describeStandstill() {
+	for _, b := range p.decision.Blocked {
+		if w := p.byKey[b.Key]; w.Wave == p.lowest && b.Reason != v1alpha1.OptedOut {
+			p.decide(b.Reason, fmt.Sprintf("%s holds up %s: %s", b.Key, p.waveName(), b.Message))
+			return
+		}
+	}
+	for _, f := range p.state.Failed {
+		if w := p.byKey[f.Key]; w != nil && w.Wave == p.lowest {
+			p.decide(f.Reason, fmt.Sprintf("%s holds up %s: %s", f.Key, p.waveName(), f.Message))
+			return
+		}
+	}
+	p.decide(v1alpha1.Rolling, "nothing is in flight in "+p.waveName())
 }
 
 func (p *planner) waveName() string {
@@ -57,20 +78,6 @@ func (p *planner) describeFailures() string {
 		count(len(p.state.Failed), "workload"), strings.Join(names, ", "))
 }
 
-// finish adds what follows from all the rest.
-func (p *planner) finish() Decision {
-	if p.decision.ETA.IsZero() {
-		p.estimate(p.facts.Policy.MaxConcurrent)
-	}
-	slices.SortFunc(p.state.InProgress, func(a, b Roll) int { return a.Key.compare(b.Key) })
-	slices.SortFunc(p.state.Failed, func(a, b Failure) int { return a.Key.compare(b.Key) })
-	slices.SortFunc(p.state.Attempts, func(a, b Attempts) int { return a.Key.compare(b.Key) })
-	if len(p.state.InProgress) > 0 {
-		p.again(p.now.Add(recheck))
-	}
-	return p.decision
-}
-
 func failureMessage(w *Workload, reason v1alpha1.Reason, policy Policy) string {
 	switch reason {
 	case v1alpha1.StillStale:
@@ -78,7 +85,8 @@ func failureMessage(w *Workload, reason v1alpha1.Reason, policy Policy) string {
 	case v1alpha1.EvictionBlocked:
 		return "its eviction is refused by " + w.EvictionRefused + "; let it allow a disruption"
 	default:
-		return fmt.Sprintf("no progress for %s; look at its pods", policy.ProgressDeadline)
+		return fmt.Sprintf("no progress for %s (%s stale, %d terminating, %d of %d available); look at its pods",
+			policy.ProgressDeadline, count(len(w.StalePods), "pod"), w.Terminating, w.Owner.Available, w.Owner.Desired)
 	}
 }
 

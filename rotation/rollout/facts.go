@@ -7,6 +7,11 @@ import (
 )
 
 // Facts is everything that Next decides on.
+//
+// They are read from caches, which may lag behind the truth, but never behind
+// what this controller's predecessor may have written: a controller that takes
+// over first lets its caches reach the present (a consistent list), since the
+// stored State would otherwise be newer than what it sees.
 type Facts struct {
 	// Bundle is the published bundle.
 	Bundle Bundle
@@ -17,7 +22,9 @@ type Facts struct {
 	Policy Policy
 	// State is what was stored by the last Decision.
 	State State
-	// Workloads are all owners of member pods, in any order.
+	// Workloads are all owners of member pods and those that State names and
+	// that exist, in any order: an owner whose last pod was evicted has no
+	// member pod for a while, and is in flight all the same.
 	Workloads []Workload
 	// Waves names the waves in order; the control plane is the first. A
 	// Workload's Wave is an index of it.
@@ -105,6 +112,11 @@ type Workload struct {
 	Owner Owner
 	// RestartedFor is the mark of the last roll by template.
 	RestartedFor string
+	// MarksKnown says that the pods' RestartedFor was read.
+	MarksKnown bool
+	// WrittenAt is when this controller last wrote the mark or restart time
+	// with success, by its own clock; zero when it did not since it started.
+	WrittenAt time.Time
 	// RestartAt is the time up to which an Argo Rollout replaces its pods; zero
 	// for other kinds.
 	RestartAt time.Time
@@ -120,7 +132,8 @@ type Workload struct {
 	// PodDisruptionBudget; empty when it was not refused.
 	EvictionRefused string
 	// Pods is how many have not begun to terminate, Ready how many of them are
-	// ready, Terminating how many have begun.
+	// ready, Terminating how many have begun. A DaemonSet's pods on nodes that
+	// cannot replace them are in Owner.Unreachable and in none of these.
 	Pods, Ready, Terminating int
 	// NewestPod is the creation time of its newest pod.
 	NewestPod time.Time
@@ -131,13 +144,17 @@ type Pod struct {
 	Name, UID string
 	CreatedAt time.Time
 	Ready     bool
+	// RestartedFor is the mark that the pod got from its template: it proves of
+	// which roll it is.
+	RestartedFor string
 	// Ordinal orders the pods of a StatefulSet; 0 for others.
 	Ordinal int
 }
 
 // Owner is the state of a workload's own rollout as its status tells it.
 type Owner struct {
-	// Lags says that the object seen is older than Reanchor's own last write.
+	// Lags says that what is seen is older than Reanchor's own last write: the
+	// object than its mark, or the pods than an eviction that was granted.
 	Lags bool
 	// Observed says that its controller has seen the latest spec.
 	Observed bool
@@ -145,11 +162,11 @@ type Owner struct {
 	// template it has; Total how many of any template; Available how many serve.
 	Desired, Updated, Total, Available int
 	// ByTemplate says that a changed template replaces the pods; false for
-	// OnDelete and for kinds without an own rollout.
+	// OnDelete, while paused, and for kinds without an own rollout.
 	ByTemplate bool
 	// Partition is the ordinal below which a StatefulSet keeps old pods.
 	Partition int
-	// Unreachable is how many pods of a DaemonSet are on nodes that cannot
+	// Unreachable is how many stale pods of a DaemonSet are on nodes that cannot
 	// replace them now.
 	Unreachable int
 }

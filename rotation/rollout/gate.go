@@ -30,6 +30,9 @@ type GateFacts struct {
 // identity service, which refuses to start, and with it all issuance (seen on a
 // real mesh). What cannot be told holds (I8).
 func Gate(f GateFacts, now time.Time) Hold {
+	if f.Bundle.ValidAt(now.Add(f.Skew)).Empty() {
+		return Hold{v1alpha1.BundleExpired, "the bundle holds no anchor that is valid; put one into it"}
+	}
 	if hold := lacksNeeded(f, now); hold.Reason != "" || f.NoIssuer {
 		return hold
 	}
@@ -57,7 +60,7 @@ func Gate(f GateFacts, now time.Time) Hold {
 func lacksNeeded(f GateFacts, now time.Time) Hold {
 	for _, anchors := range f.Earlier {
 		unexpired := anchors.ValidAt(now)
-		if unexpired.Empty() || !f.Bundle.Intersect(unexpired).Empty() || anyRenewed(f.Bundle, unexpired) {
+		if unexpired.Empty() || !f.Bundle.Intersect(unexpired).Empty() || anyRenewed(validFor(f, now), unexpired) {
 			continue
 		}
 		a := unexpired.Anchors()[0]
@@ -65,6 +68,18 @@ func lacksNeeded(f GateFacts, now time.Time) Hold {
 			"live leaves may chain to the anchor %s (%s), which is not in the bundle; put it back until they have ended", a.Fingerprint.Short(), a.Subject)}
 	}
 	return Hold{}
+}
+
+// validFor returns the anchors of the bundle that verify something now and
+// until now + skew: those whose validity is known to span that time.
+func validFor(f GateFacts, now time.Time) bundle.Set {
+	var valid []bundle.Anchor
+	for _, a := range f.Bundle.Anchors() {
+		if a.ValidityKnown() && !a.NotBefore.After(now) && !a.ExpiredAt(now.Add(f.Skew)) {
+			valid = append(valid, a)
+		}
+	}
+	return bundle.FromAnchors(valid...)
 }
 
 func anyRenewed(s, anchors bundle.Set) bool {

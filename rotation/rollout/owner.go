@@ -60,6 +60,8 @@ func verbForController(o OwnerSpec) (v1alpha1.Verb, Hold) {
 	switch {
 	case !o.Found:
 		return "", Hold{v1alpha1.UnknownOwner, "its owner does not exist; delete the pods or create the owner again"}
+	case o.Desired == 0:
+		return "", Hold{v1alpha1.ScaledToZero, "it is scaled to zero: its pods go by themselves"}
 	case o.Paused && !o.EvictOnly:
 		return "", Hold{v1alpha1.WorkloadPaused, "it is paused; resume it, or set reanchor.dev/rollout-strategy to Evict"}
 	case o.Key.Kind == "Rollout" && !o.EvictOnly:

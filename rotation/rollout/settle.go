@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -19,35 +18,45 @@ func (p *planner) settleRolls() {
 func (p *planner) settle(r *Roll) {
 	w := p.byKey[r.Key]
 	if w == nil {
-		// Its last member pod is gone, or the workload is.
-		p.end(r, "its pods are gone")
+		p.settleAbsent(r)
 		return
 	}
 	p.follow(w, r)
 	switch {
-	case r.For != p.facts.Bundle.Hash:
-		p.settleOlder(w, r)
-	case w.Block.Reason != "" && p.quiet(w):
-		p.state.endRoll(r.Key)
-	case w.Block.Reason != "":
-		r.Message = "blocked: " + w.Block.Message
+	case r.For != p.facts.Bundle.Hash || w.Block.Reason != "":
+		p.settleUnwanted(w, r)
 	case p.finished(w, r):
-		p.end(r, "all its pods carry the bundle")
+		p.end(w, r)
 	case p.cameBackStale(w, r):
-		p.retry(w, r)
-	case !p.mayWrite(w) && !r.Applied:
-		r.ProgressAt = p.now // no time runs out while nothing may be written
-		p.act(w, r)
+		p.comeBack(w, r)
+	case p.writes(w, r) && !p.mayWrite(w):
+		p.putBack(w, r)
 	case p.stuck(r):
-		p.fail(w, cmp.Or(evictionBlocked(w), v1alpha1.ProgressDeadlineExceeded), r.Attempt)
+		p.giveUp(w, r)
 	default:
 		p.act(w, r)
 	}
 }
 
+// settleAbsent ends the roll of a workload that is not there any more. The
+// facts may lack one for a moment, after its last pod went and before its
+// replacement is seen, so this takes a while.
+func (p *planner) settleAbsent(r *Roll) {
+	if r.Left > 0 {
+		r.Left, r.ProgressAt = 0, p.now
+	}
+	r.Message = "it is not seen any more"
+	if p.now.Sub(r.ProgressAt) > forgetUnseen {
+		p.state.endRoll(r.Key)
+	}
+}
+
+// forgetUnseen is how long a write may take to show in the cache.
+const forgetUnseen = time.Minute
+
 // follow notes what was observed of a roll since the last decision.
 func (p *planner) follow(w *Workload, r *Roll) {
-	if n := left(w); n != r.Left {
+	if n := left(w); n < r.Left {
 		r.Left, r.ProgressAt = n, p.now
 	}
 	if r.Verb == v1alpha1.VerbEvict || w.Owner.Lags {
@@ -56,22 +65,39 @@ func (p *planner) follow(w *Workload, r *Roll) {
 	switch {
 	case r.shownOn(w):
 		r.Applied = true
-	case r.Applied:
-		// Somebody took the mark away, which is a rollout of its own.
-		r.Applied = false
-		a := p.state.attempts(r.Key)
-		a.Count, a.LastAt = max(a.Count, r.Attempt), p.now
-		a.Reverts++
-		if a.Reverts >= maxReverts {
-			r.Verb, r.Before = v1alpha1.VerbEvict, w.NewestPod
-		}
+	case r.Applied || p.wroteSince(w, r):
+		p.reverted(w, r)
+	case w.Verb == v1alpha1.VerbEvict:
+		// Nothing was written yet, and the user prefers eviction by now.
+		r.Verb = w.Verb
+	}
+}
+
+// wroteSince reports whether this controller wrote the mark after the roll
+// began and after the last revert was counted. When the mark does not show
+// although the object seen is no older than that, somebody was quicker.
+func (p *planner) wroteSince(w *Workload, r *Roll) bool {
+	// Times are stored in seconds, so they are compared in seconds.
+	last := p.state.counted(r.Key).LastAt
+	return w.WrittenAt.After(r.StartedAt) && w.WrittenAt.Truncate(time.Second).After(last)
+}
+
+// reverted counts that somebody took the mark away, which is a rollout of its
+// own.
+func (p *planner) reverted(w *Workload, r *Roll) {
+	r.Applied, r.ProgressAt, r.Left = false, p.now, left(w)
+	a := p.state.attempts(r.Key)
+	a.Count, a.LastAt = max(a.Count, 1), p.now
+	a.Reverts++
+	if a.Reverts >= maxReverts && r.Verb == v1alpha1.VerbRestart {
+		r.Verb, r.Before = v1alpha1.VerbEvict, w.NewestPod
 	}
 }
 
 // shownOn reports whether the owner carries what the roll writes.
 func (r *Roll) shownOn(w *Workload) bool {
 	if r.Verb == v1alpha1.VerbRestartAt {
-		return w.RestartAt.Equal(r.restartAt())
+		return !w.RestartAt.Before(r.restartAt())
 	}
 	return w.RestartedFor == r.mark()
 }
@@ -81,66 +107,113 @@ func left(w *Workload) int {
 	return len(w.StalePods) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
 }
 
-// settleOlder lets a roll towards an earlier bundle come to rest before the
-// workload is looked at again. One whose mark never showed was not begun, once
-// the cache has had time to show it.
-func (p *planner) settleOlder(w *Workload, r *Roll) {
-	shown := r.Verb == v1alpha1.VerbEvict || r.Applied || p.now.Sub(r.StartedAt) > forgetUnseen
-	if shown && p.quiet(w) || p.now.Sub(r.ProgressAt) > p.facts.Policy.ProgressDeadline {
+// settleUnwanted lets a roll come to rest that is not wanted any more, since
+// the bundle changed or the workload is to be left alone.
+func (p *planner) settleUnwanted(w *Workload, r *Roll) {
+	if p.atRest(w, r) || p.now.Sub(r.ProgressAt) > p.facts.Policy.ProgressDeadline {
 		p.state.endRoll(r.Key)
 		return
 	}
 	r.Message = "its roll towards an earlier bundle comes to rest first"
-	p.again(p.now.Add(recheck))
+	if w.Block.Reason != "" {
+		r.Message = "blocked: " + w.Block.Message
+	}
 }
 
-// forgetUnseen is how long a write may take to show in the cache.
-const forgetUnseen = time.Minute
+// atRest reports whether nothing of the roll is under way. One whose mark never
+// showed was not begun, once the cache has had time to show it.
+func (p *planner) atRest(w *Workload, r *Roll) bool {
+	return p.quiet(w) && (r.Verb == v1alpha1.VerbEvict || r.Applied || p.now.Sub(r.StartedAt) > forgetUnseen)
+}
 
 // quiet reports whether none of the workload's pods is being replaced.
 func (p *planner) quiet(w *Workload) bool {
 	return !w.Owner.rolling() && w.Terminating == 0
 }
 
+// whole reports whether the workload is as it should be, by what its owner says
+// and, since that may be older than its pods, by the pods themselves.
+func whole(w *Workload) bool {
+	return w.Terminating == 0 && w.Owner.complete() && w.Ready >= w.Owner.Desired-w.Owner.Unreachable
+}
+
 // finished reports whether the roll did what it was for: nothing of the
-// workload is stale, nothing terminates, and its rollout is complete.
+// workload is stale, nothing terminates, and its rollout is complete. A mark
+// that is gone by then does no harm.
 func (p *planner) finished(w *Workload, r *Roll) bool {
-	done := len(w.StalePods) == 0 && w.Terminating == 0 && w.Owner.complete()
-	if !done || p.retires(w) && len(older(w.RetiredPods, r.Before)) > 0 {
+	if len(w.StalePods) > 0 || w.Terminating > 0 || !w.Owner.complete() {
 		return false
 	}
-	// A mark that is gone does no harm now: the pods are as they should be.
-	return true
+	if r.Verb == v1alpha1.VerbEvict && !whole(w) {
+		return false
+	}
+	return !p.retires(w) || len(pending(w, r, w.RetiredPods)) == 0
 }
 
 // cameBackStale reports whether the roll is over and its own pods are stale:
-// the workload is quiet, nothing older is left, and something newer is stale.
+// the workload is quiet, and no stale pod is left that the roll was to replace.
 // While the index of pods lags behind the owner's status, older pods are still
 // seen, and it is waited for.
 func (p *planner) cameBackStale(w *Workload, r *Roll) bool {
-	settled := w.Owner.complete() && w.Terminating == 0 && (r.Applied || r.Verb == v1alpha1.VerbEvict)
-	return settled && len(w.StalePods) > 0 && len(older(w.StalePods, r.Before)) == 0
+	return len(w.StalePods) > 0 && settled(w, r) && len(pending(w, r, w.StalePods)) == 0
 }
 
-func older(pods []Pod, before time.Time) []Pod {
-	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool { return x.CreatedAt.After(before) })
+func settled(w *Workload, r *Roll) bool {
+	return w.Owner.complete() && w.Terminating == 0 && (r.Applied || r.Verb == v1alpha1.VerbEvict)
 }
 
-// retry begins the next attempt of a roll whose new pods are stale too.
-func (p *planner) retry(w *Workload, r *Roll) {
-	if r.Attempt >= p.facts.Policy.MaxAttempts {
-		p.fail(w, v1alpha1.StillStale, r.Attempt)
-		return
-	}
-	if !p.mayWrite(w) {
-		r.Message = "its new pods are stale too; the next attempt waits until writing is allowed"
-		return
-	}
-	r.Attempt++
-	r.Applied, r.StartedAt, r.ProgressAt, r.Before = false, p.now, p.now, w.NewestPod
+// pending returns those of the pods that the roll is still to replace. A pod
+// shows by its mark that it is of the roll. Where no mark can show, it must
+// have been created later than the newest pod there was when the roll began.
+func pending(w *Workload, r *Roll, pods []Pod) []Pod {
+	byMark := r.Verb == v1alpha1.VerbRestart && w.MarksKnown
+	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool {
+		if byMark && x.Ordinal >= w.Owner.Partition {
+			return x.RestartedFor == r.mark()
+		}
+		return x.CreatedAt.After(r.Before)
+	})
+}
+
+func belowPartition(w *Workload, pods []Pod) []Pod {
+	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool { return x.Ordinal >= w.Owner.Partition })
+}
+
+// comeBack ends a roll whose new pods are stale too. The workload is a
+// candidate again, for the next attempt under all the rules for a start.
+func (p *planner) comeBack(w *Workload, r *Roll) {
 	a := p.state.attempts(r.Key)
-	a.Count, a.LastAt = r.Attempt, p.now
-	p.act(w, r)
+	a.Count, a.LastAt = max(a.Count, 1), p.now
+	p.state.endRoll(r.Key)
+	if a.Count >= p.facts.Policy.MaxAttempts {
+		p.fail(w, v1alpha1.StillStale, a.Count)
+	}
+}
+
+// writes reports whether the roll's next step is a write.
+func (p *planner) writes(w *Workload, r *Roll) bool {
+	return r.Verb == v1alpha1.VerbEvict || !r.Applied || len(belowPartition(w, pending(w, r, w.StalePods))) > 0
+}
+
+// putBack takes back a roll whose next step may not be written now: it is begun
+// again when it may, and until then it holds no place. A partition's roll is
+// kept, since its mark is written and cannot be begun twice. No time runs out.
+func (p *planner) putBack(w *Workload, r *Roll) {
+	r.ProgressAt, r.Message = p.now, "waiting until writing is allowed"
+	if r.Verb != v1alpha1.VerbEvict && r.Applied || !p.atRest(w, r) {
+		return
+	}
+	p.withdraw(r)
+}
+
+// withdraw ends a roll as if it had not been begun.
+func (p *planner) withdraw(r *Roll) {
+	if r.Attempt > 1 {
+		if a := p.state.attempts(r.Key); a.Count > 0 {
+			a.Count--
+		}
+	}
+	p.state.endRoll(r.Key)
 }
 
 func (p *planner) stuck(r *Roll) bool {
@@ -149,124 +222,69 @@ func (p *planner) stuck(r *Roll) bool {
 	return !p.now.Before(deadline)
 }
 
-func evictionBlocked(w *Workload) v1alpha1.Reason {
-	if w.EvictionRefused != "" {
-		return v1alpha1.EvictionBlocked
+// giveUp ends a roll that makes no progress.
+func (p *planner) giveUp(w *Workload, r *Roll) {
+	switch {
+	case w.EvictionRefused != "":
+		p.fail(w, v1alpha1.EvictionBlocked, r.Attempt)
+	case r.Verb != v1alpha1.VerbEvict && !r.Applied && w.Owner.rolling() && !w.Owner.Lags:
+		// Somebody else's rollout came first, and it is waited for.
+		p.withdraw(r)
+	case !w.MarksKnown && settled(w, r) && len(w.StalePods) > 0:
+		// Creation times are in seconds and of several clocks: what has not
+		// changed for so long is what the roll brought.
+		p.comeBack(w, r)
+	default:
+		p.fail(w, v1alpha1.ProgressDeadlineExceeded, r.Attempt)
 	}
-	return ""
 }
 
 // end ends a roll that went well.
-func (p *planner) end(r *Roll, how string) {
+func (p *planner) end(w *Workload, r *Roll) {
 	p.state.Measured++
-	p.state.MeasuredTotal += p.now.Sub(r.StartedAt)
-	p.state.Completed++
-	p.decision.Ended = append(p.decision.Ended, Ended{Key: r.Key, Reason: v1alpha1.Converged, Message: how})
+	p.state.MeasuredTotal += max(0, p.now.Sub(r.StartedAt))
+	p.completed(w)
+	p.state.clearFailure(r.Key)
+	if len(w.RetiredPods) > 0 {
+		a := p.state.attempts(r.Key)
+		a.Count, a.LastAt = max(a.Count, 1), p.now
+	}
+	p.decision.Ended = append(p.decision.Ended, Ended{Key: r.Key, Reason: v1alpha1.Converged, Message: "all its pods carry the bundle"})
 	p.state.endRoll(r.Key)
+}
+
+// completed counts a workload that is done for the wave that rolls.
+func (p *planner) completed(w *Workload) {
+	if w.Wave == p.state.Wave {
+		p.state.Completed++
+	}
 }
 
 // fail ends a roll that did not go well; it counts against the threshold until
 // the workload is in order.
 func (p *planner) fail(w *Workload, reason v1alpha1.Reason, attempt int) {
 	message := failureMessage(w, reason, p.facts.Policy)
+	known := p.state.failure(w.Key)
+	if known == nil || known.Reason != reason {
+		p.decision.Ended = append(p.decision.Ended, Ended{Key: w.Key, Reason: reason, Message: message, Failed: true})
+	}
 	p.state.endRoll(w.Key)
 	p.state.fail(Failure{Key: w.Key, Reason: reason, Message: message, Attempt: attempt, Since: p.now})
-	p.decision.Ended = append(p.decision.Ended, Ended{Key: w.Key, Reason: reason, Message: message, Failed: true})
+	p.again(p.now.Add(p.facts.Policy.ProgressDeadline))
 }
 
-// settleFailures forgets the failures of workloads that are in order again.
+// settleFailures forgets the failures of workloads that are in order again, or
+// not to be rolled any more.
 func (p *planner) settleFailures() {
 	for _, f := range slices.Clone(p.state.Failed) {
 		w := p.byKey[f.Key]
-		if w != nil && w.Block.Reason != "" {
+		switch {
+		case p.state.roll(f.Key) != nil: // it is tried again
+		case w == nil || w.Block.Reason != "":
 			p.state.clearFailure(f.Key)
-			continue
-		}
-		if w == nil || len(w.StalePods) == 0 && w.Terminating == 0 && w.Owner.complete() {
+		case len(w.StalePods) == 0 && w.Terminating == 0 && w.Owner.complete():
 			p.state.clearFailure(f.Key)
-			p.state.Completed++
+			p.completed(w)
 		}
 	}
-}
-
-// act adds the roll's next write, if it has one.
-func (p *planner) act(w *Workload, r *Roll) {
-	r.Message = "waiting for its pods"
-	if !p.mayWrite(w) {
-		r.Message = "waiting until writing is allowed"
-		return
-	}
-	if r.Verb == v1alpha1.VerbEvict {
-		p.evict(w, r)
-	} else {
-		p.restart(w, r)
-	}
-}
-
-// restart applies the mark, or when that is done evicts the pods that a
-// partition keeps from being updated.
-func (p *planner) restart(w *Workload, r *Roll) {
-	switch {
-	case w.Owner.Lags:
-		r.Message = "waiting for its own write to show"
-	case !r.Applied && (p.quiet(w) || p.state.counted(w.Key).Reverts == 0):
-		p.write(w, r, Pod{})
-	case r.Applied && w.Owner.Partition > 0 && !w.Owner.rolling():
-		p.evictBelow(w, r)
-	}
-}
-
-func (p *planner) evictBelow(w *Workload, r *Roll) {
-	below := slices.DeleteFunc(older(w.StalePods, r.Before), func(x Pod) bool { return x.Ordinal >= w.Owner.Partition })
-	p.evictOne(w, r, below)
-}
-
-func (p *planner) evict(w *Workload, r *Roll) {
-	pods := older(w.StalePods, r.Before)
-	if p.retires(w) {
-		pods = append(pods, older(w.RetiredPods, r.Before)...)
-	}
-	p.evictOne(w, r, pods)
-}
-
-// evictOne evicts the next pod: one that is not ready first, since it serves
-// nobody, else the highest ordinal, and only while all others are ready.
-func (p *planner) evictOne(w *Workload, r *Roll, pods []Pod) {
-	p.again(p.now.Add(recheck))
-	if len(pods) == 0 || w.Owner.Lags || w.Terminating > 0 {
-		return
-	}
-	next := slices.MinFunc(pods, func(a, b Pod) int {
-		return cmp.Or(compareReady(a, b), cmp.Compare(b.Ordinal, a.Ordinal), cmp.Compare(a.Name, b.Name))
-	})
-	if next.Ready && w.Ready < w.Pods || w.Pods < w.Owner.Desired-w.Owner.Unreachable {
-		r.Message = "waiting for its other pods to be ready"
-		return
-	}
-	if w.EvictionRefused != "" {
-		r.Message = "eviction refused by " + w.EvictionRefused
-	}
-	p.write(w, r, next)
-}
-
-func compareReady(a, b Pod) int {
-	switch {
-	case a.Ready == b.Ready:
-		return 0
-	case b.Ready:
-		return -1
-	default:
-		return 1
-	}
-}
-
-func (p *planner) write(w *Workload, r *Roll, pod Pod) {
-	a := Action{Key: w.Key, Verb: r.Verb, Attempt: r.Attempt, Mark: r.mark(), Pod: pod}
-	switch {
-	case pod.Name != "":
-		a.Verb = v1alpha1.VerbEvict
-	case r.Verb == v1alpha1.VerbRestartAt:
-		a.RestartAt = r.restartAt()
-	}
-	p.decision.Actions = append(p.decision.Actions, a)
 }

@@ -41,8 +41,9 @@ type Roll struct {
 	Before time.Time
 	// Applied says that the mark, or the restart time, was seen on the owner.
 	Applied bool
-	// Left is how many pods are still to be replaced or to become available,
-	// and ProgressAt when that number last changed.
+	// Left is the fewest pods seen so far that were still to be replaced or to
+	// become available, and ProgressAt when there was last progress: a pod that
+	// becomes ready again and again is none.
 	Left       int
 	ProgressAt time.Time
 	// Message says what it waits for.
@@ -144,9 +145,16 @@ func (s *State) clearFailure(k Key) {
 }
 
 func (s *State) fail(f Failure) {
-	if s.failure(f.Key) == nil {
-		s.Failed = append(s.Failed, f)
-	}
+	s.clearFailure(f.Key)
+	s.Failed = append(s.Failed, f)
+}
+
+// sort brings everything into the order of the keys, so that the order in
+// which it was stored decides nothing.
+func (s *State) sort() {
+	slices.SortFunc(s.InProgress, func(a, b Roll) int { return a.Key.compare(b.Key) })
+	slices.SortFunc(s.Failed, func(a, b Failure) int { return a.Key.compare(b.Key) })
+	slices.SortFunc(s.Attempts, func(a, b Attempts) int { return a.Key.compare(b.Key) })
 }
 
 // attempts returns the counters of a workload, adding them when absent.

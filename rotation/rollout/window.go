@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -17,8 +18,17 @@ type Window struct {
 // NewWindow reads a schedule of five cron fields in a time zone. The window
 // stays open for the duration after each time of the schedule. In the hour
 // that a change to summer time skips, nothing opens; a time that comes twice
-// opens twice (robfig/cron, the parser of the CronJob controller).
+// opens twice (robfig/cron, the parser of the CronJob controller). What that
+// parser reads beyond the five fields is refused: a zone in the schedule would
+// contradict the field for it, and "@every" has no times of its own, so that no
+// window of it could be told open. A nil zone is UTC.
 func NewWindow(schedule string, duration time.Duration, zone *time.Location) (Window, error) {
+	if len(strings.Fields(schedule)) != 5 || strings.Contains(schedule, "TZ=") {
+		return Window{}, fmt.Errorf("reading the schedule %q: write the five fields minute, hour, day of month, month, day of week", schedule)
+	}
+	if zone == nil {
+		zone = time.UTC
+	}
 	parsed, err := cron.ParseStandard(schedule)
 	if err != nil {
 		return Window{}, fmt.Errorf("reading the schedule %q: %w", schedule, err)

@@ -1,0 +1,65 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// older orders MeshTrusts by age, and by name where two are of one second.
+func older(a, b v1alpha1.MeshTrust) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+}
+
+// rival returns the name of the MeshTrust among the older ones that claims the
+// same pods. Meshes of the Generic profile are told apart by their names;
+// those of another by their control plane.
+func rival(older []v1alpha1.MeshTrust, mt *v1alpha1.MeshTrust) string {
+	if mt.Spec.Profile == v1alpha1.ProfileGeneric {
+		return ""
+	}
+	spec := mt.EffectiveSpec()
+	for i := range older {
+		if older[i].Spec.Profile == mt.Spec.Profile && older[i].EffectiveSpec().ControlPlaneNamespace == spec.ControlPlaneNamespace {
+			return older[i].Name
+		}
+	}
+	return ""
+}
+
+// contested returns the name of the older MeshTrust that has the pods.
+func (r *Reconciler) contested(ctx context.Context, mt *v1alpha1.MeshTrust) (string, error) {
+	all, err := r.list(ctx)
+	if err != nil {
+		return "", err
+	}
+	for i := range all {
+		if all[i].UID == mt.UID {
+			return rival(all[:i], mt), nil
+		}
+	}
+	return "", nil // not in the cache yet; its event comes
+}
+
+// yield leaves the pods to the winner and says so.
+func (r *Reconciler) yield(ctx context.Context, before, mt *v1alpha1.MeshTrust, winner string, err error) (reconcile.Result, error) {
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return r.refuse(ctx, before, mt, v1alpha1.Conflict, "MeshTrust "+winner+" is older and claims the same pods; delete one of the two")
+}
+
+// refuse does nothing for a MeshTrust and says why.
+func (r *Reconciler) refuse(ctx context.Context, before, mt *v1alpha1.MeshTrust, reason v1alpha1.Reason, message string) (reconcile.Result, error) {
+	mt.Status.ObservedGeneration = mt.Generation
+	setCondition(mt, condition(v1alpha1.ConditionReady, false, reason, message), r.clock.Now())
+	if _, err := r.store(ctx, before, mt, true); err != nil && !apierrors.IsConflict(err) {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: time.Minute}, nil
+}

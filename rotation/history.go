@@ -1,0 +1,194 @@
+package rotation
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/published"
+)
+
+const (
+	// seenEvery is how far behind status.history[].lastSeen may be while
+	// nothing else changes: each write of it costs the cluster one.
+	seenEvery = 30 * time.Second
+	// unwatched is the longest time between two sights after which it is still
+	// taken that nothing else was published in between, unless the object says
+	// that it was written.
+	unwatched = 2 * time.Minute
+)
+
+// inForce reports whether the outcome of a read is a bundle that pods may have
+// read: one that is expired counts, since they did.
+func inForce(b published.Bundle) bool {
+	return b.Reason == v1alpha1.BundleUsable || b.Reason == v1alpha1.BundleExpired
+}
+
+// recordBundle brings status.bundle and status.history up to date with what
+// was read. While the published object cannot be used, both stay as they are:
+// the last good bundle remains in force (design, section 4).
+func recordBundle(s *v1alpha1.MeshTrustStatus, b published.Bundle, interrupted bool, now time.Time) {
+	if !inForce(b) {
+		return
+	}
+	hash := b.Set.Hash()
+	switch newest := newestRecord(s); {
+	case newest == nil || newest.Hash != hash:
+		beginRecord(s, b, now)
+	case interrupted || b.WrittenAt.After(newest.LastSeen.Add(unwatched)):
+		// The same set again, but something else may have been there between.
+		beginRecord(s, b, now)
+	case now.Sub(newest.LastSeen.Time) >= seenEvery:
+		newest.LastSeen = second(now)
+	}
+	newest := newestRecord(s)
+	s.Bundle = bundleStatus(b, hash, newest.PublishedAt)
+}
+
+func newestRecord(s *v1alpha1.MeshTrustStatus) *v1alpha1.BundleRecord {
+	if len(s.History) == 0 {
+		return nil
+	}
+	return &s.History[0]
+}
+
+// beginRecord adds a publication. The one before it was in force until then if
+// it was seen a moment ago; otherwise what was in force in between is not
+// known, and whoever started then stays Unknown.
+func beginRecord(s *v1alpha1.MeshTrustStatus, b published.Bundle, now time.Time) {
+	publishedAt := b.WrittenAt
+	if publishedAt.IsZero() {
+		publishedAt = now
+	}
+	if last := newestRecord(s); last != nil {
+		if !publishedAt.After(last.PublishedAt.Time) {
+			// Two bundles within one second, the resolution of the API: keep the
+			// later one a second apart, so that the order stays known.
+			publishedAt = last.PublishedAt.Add(time.Second)
+		}
+		if gap := publishedAt.Sub(last.LastSeen.Time); gap < unwatched {
+			last.LastSeen = second(publishedAt)
+		}
+	}
+	fingerprints := make([]string, 0, b.Set.Len())
+	for _, f := range capped(b.Set.Fingerprints(), v1alpha1.MaxAnchors) {
+		fingerprints = append(fingerprints, f.String())
+	}
+	record := v1alpha1.BundleRecord{
+		Hash: b.Set.Hash(), Fingerprints: fingerprints, FingerprintsTotal: int32(b.Set.Len()),
+		PublishedAt: second(publishedAt), FirstSeen: second(now), LastSeen: second(now),
+	}
+	s.History = capped(slices.Insert(s.History, 0, record), v1alpha1.MaxHistory)
+	s.HistoryTotal++
+}
+
+func bundleStatus(b published.Bundle, hash string, publishedAt metav1.Time) *v1alpha1.BundleStatus {
+	out := &v1alpha1.BundleStatus{Hash: hash, Source: b.Source, PublishedAt: &publishedAt, AnchorCount: int32(b.Set.Len())}
+	for _, a := range capped(b.Set.Anchors(), v1alpha1.MaxAnchors) {
+		anchor := v1alpha1.AnchorStatus{Fingerprint: a.Fingerprint.String(), Subject: clip(a.Subject)}
+		if a.ValidityKnown() {
+			anchor.NotBefore, anchor.NotAfter = timeRef(a.NotBefore), timeRef(a.NotAfter)
+		}
+		out.Anchors = append(out.Anchors, anchor)
+	}
+	return out
+}
+
+// historyOf returns the history as the profiles use it. The bundle in force is
+// in force at this moment, and its certificates are at hand.
+func historyOf(s *v1alpha1.MeshTrustStatus, b published.Bundle, now time.Time) mesh.History {
+	history := mesh.HistoryOf(s)
+	for i := range history {
+		history[i].Set = b.Set.Intersect(history[i].Set).Union(history[i].Set)
+	}
+	if n := len(history); n > 0 && inForce(b) && history[n-1].LastSeen.Before(now) {
+		history[n-1].LastSeen = now
+	}
+	return history
+}
+
+// recordIssuer brings status.issuer up to date. An issuer that goes leaves its
+// anchors behind until the last leaf it may have signed has ended.
+func recordIssuer(s *v1alpha1.MeshTrustStatus, i published.Issuer, current bundle.Set, leafLifetime time.Duration, now time.Time) {
+	switch {
+	case i.None:
+		s.Issuer = nil
+		return
+	case len(i.Chain) == 0:
+		return // not read: the last one stays on record
+	}
+	cert := i.Chain[0]
+	verifiedBy := current.VerifiedBy(i.Chain, now).Fingerprints()
+	next := &v1alpha1.IssuerStatus{
+		Fingerprint: bundle.FingerprintOf(cert.Raw).String(), Subject: clip(cert.Subject.String()), Source: i.Source,
+		NotBefore: timeRef(cert.NotBefore), NotAfter: timeRef(cert.NotAfter),
+		VerifiedByTotal: int32(len(verifiedBy)), Since: timeRef(now),
+	}
+	for _, f := range capped(verifiedBy, v1alpha1.MaxAnchors) {
+		next.VerifiedBy = append(next.VerifiedBy, f.String())
+	}
+	if last := s.Issuer; last != nil {
+		next.Earlier = last.Earlier
+		if last.Fingerprint == next.Fingerprint {
+			next.Since = cmp.Or(last.Since, next.Since)
+		} else if len(last.VerifiedBy) > 0 && !slices.Equal(last.VerifiedBy, next.VerifiedBy) {
+			next.Earlier = withEarlier(last, leafLifetime, now)
+		}
+	}
+	next.Earlier = slices.DeleteFunc(slices.Clone(next.Earlier), func(e v1alpha1.EarlierIssuer) bool {
+		return e.Fingerprint == next.Fingerprint || now.After(e.LeavesUntil.Time)
+	})
+	next.EarlierTotal = int32(len(next.Earlier))
+	next.Earlier = capped(next.Earlier, v1alpha1.MaxEarlierIssuers)
+	s.Issuer = next
+}
+
+// withEarlier adds the issuer to those whose leaves may live on. A leaf never
+// outlives its issuer.
+func withEarlier(last *v1alpha1.IssuerStatus, leafLifetime time.Duration, now time.Time) []v1alpha1.EarlierIssuer {
+	until := now.Add(leafLifetime)
+	if last.NotAfter != nil && last.NotAfter.Time.Before(until) {
+		until = last.NotAfter.Time
+	}
+	kept := slices.DeleteFunc(slices.Clone(last.Earlier), func(e v1alpha1.EarlierIssuer) bool { return e.Fingerprint == last.Fingerprint })
+	return slices.Insert(kept, 0, v1alpha1.EarlierIssuer{
+		Fingerprint: last.Fingerprint, VerifiedBy: last.VerifiedBy, VerifiedByTotal: last.VerifiedByTotal, LeavesUntil: second(until),
+	})
+}
+
+// setOf restores a set from fingerprints; what the published bundle holds of
+// it is known in full.
+func setOf(fingerprints []string, details bundle.Set) bundle.Set {
+	var anchors []bundle.Anchor
+	for _, text := range fingerprints {
+		f, err := bundle.ParseFingerprint(text)
+		if err != nil {
+			continue
+		}
+		a, ok := details.Anchor(f)
+		if !ok {
+			a = bundle.Anchor{Fingerprint: f}
+		}
+		anchors = append(anchors, a)
+	}
+	return bundle.FromAnchors(anchors...)
+}
+
+// clip bounds a subject, which its issuer may have made of any length.
+func clip(text string) string {
+	const most = 256
+	if len(text) <= most {
+		return text
+	}
+	return text[:most-3] + "..."
+}
+
+func timeRef(t time.Time) *metav1.Time {
+	at := second(t)
+	return &at
+}

@@ -1,0 +1,254 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/inventory"
+	"github.com/reanchor/reanchor/rotation/owner"
+	"github.com/reanchor/reanchor/rotation/published"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// observation is everything that one reconcile has read.
+type observation struct {
+	spec   v1alpha1.MeshTrustSpec
+	mesh   mesh.Mesh
+	bundle published.Bundle
+	issuer published.Issuer
+	// gate is the outcome of I9, held back by a bundle that cannot be used.
+	gate rollout.Hold
+	// current is the bundle in force: the last good one while the published
+	// text cannot be used, then known by summary.
+	current bundle.Set
+	owners  []inventory.Workload
+	facts   rollout.Facts
+	writer  owner.Writer
+	// unfit counts the pods, exempt ones included, that do not provably trust
+	// the whole bundle.
+	unfit int
+}
+
+// pending says why a reconcile cannot go on yet; a watch will wake it.
+type pending string
+
+// observe reads the world. It brings the status up to date as far as it merely
+// records what was read.
+func (r *Reconciler) observe(ctx context.Context, mt *v1alpha1.MeshTrust, now time.Time) (*observation, pending, error) {
+	o := &observation{spec: mt.EffectiveSpec(), mesh: mesh.FromMeshTrust(mt)}
+	o.bundle = r.published.Bundle(o.spec.Bundle, now)
+	o.issuer = r.published.Issuer(o.spec.Issuer, now)
+	if o.bundle.Reason == "" {
+		return nil, "the bundle is being read", nil
+	}
+	if !o.issuer.None && o.issuer.Reason == "" && len(o.issuer.Chain) == 0 {
+		return nil, "the issuer is being read", nil
+	}
+	r.record(mt, o, now)
+	history := historyOf(&mt.Status, o.bundle, now)
+	owners, ok := r.inventory.Workloads(mt.Name, inventory.Question{Current: o.current, History: history, Now: now})
+	if !ok {
+		return nil, "the pods are being read", nil
+	}
+	o.owners = owners
+	if err := r.gather(ctx, mt, o, now); err != nil {
+		return nil, "", err
+	}
+	return o, "", nil
+}
+
+// record writes what was read of bundle and issuer into the status, and decides
+// I9.
+func (r *Reconciler) record(mt *v1alpha1.MeshTrust, o *observation, now time.Time) {
+	interrupted := conditionIs(mt, v1alpha1.ConditionBundleValid, false)
+	recordBundle(&mt.Status, o.bundle, interrupted, now)
+	o.current = o.bundle.Set
+	if !inForce(o.bundle) {
+		o.current, _ = mesh.PublishedSet(mt.Status.Bundle)
+	}
+	recordIssuer(&mt.Status, o.issuer, o.current, leafLifetime(&o.spec), now)
+	o.gate = rollout.Gate(gateFacts(mt, o), now)
+	if o.issuer.Reason != "" && o.gate.Reason != "" {
+		o.gate = rollout.Hold{Reason: o.issuer.Reason, Message: o.issuer.Message}
+	}
+}
+
+func gateFacts(mt *v1alpha1.MeshTrust, o *observation) rollout.GateFacts {
+	f := rollout.GateFacts{
+		Bundle: o.current, NoIssuer: o.issuer.None, Issuer: o.issuer.Chain, Skew: o.spec.Admission.ClockSkew.Duration,
+	}
+	if mt.Status.Issuer != nil {
+		for _, e := range mt.Status.Issuer.Earlier {
+			f.Earlier = append(f.Earlier, setOf(e.VerifiedBy, o.current))
+		}
+	}
+	return f
+}
+
+// defaultLeafLifetime is Linkerd's (facts, "Identity").
+const defaultLeafLifetime = 24 * time.Hour
+
+func leafLifetime(spec *v1alpha1.MeshTrustSpec) time.Duration {
+	if spec.Rotation != nil && spec.Rotation.LeafLifetime != nil {
+		return max(defaultLeafLifetime, spec.Rotation.LeafLifetime.Duration)
+	}
+	return defaultLeafLifetime
+}
+
+// gather completes the facts with the owners of the pods.
+func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *observation, now time.Time) error {
+	waves, err := newWaves(&o.spec)
+	if err != nil {
+		return specError{err}
+	}
+	policy, err := policyOf(&o.spec, len(o.owners), r.zones)
+	if err != nil {
+		return specError{err}
+	}
+	s := &surveyor{
+		reader: owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh}, policy: policy, waves: waves,
+		current: o.current, now: now, broken: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
+	}
+	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {
+		return err
+	}
+	s.expected, s.refused = r.memory.of(mt.Name)
+	if mt.Status.Issuer != nil {
+		s.verifiers, s.known = setOf(mt.Status.Issuer.VerifiedBy, o.current), true
+	}
+	workloads, err := s.survey(ctx, o.owners)
+	if err != nil {
+		return err
+	}
+	r.memory.caughtUp(mt.Name, workloads)
+	o.writer = owner.Writer{Client: r.client, Reader: s.reader, Policy: policy, Revisions: s.revisions}
+	o.facts = rollout.Facts{
+		Bundle: bundleFacts(&mt.Status), Hold: o.hold(), Policy: policy, State: stateOf(&mt.Status.Rollout),
+		Workloads: workloads, Waves: waves.names, Breaks: o.breaks(mt, s),
+	}
+	o.facts.Fence = r.fence.evidence(mt.Name, o, now)
+	o.unfit = countUnfit(o.owners)
+	return nil
+}
+
+// specError is a fault of the spec that validation cannot see: a condition for
+// the user, not a reason to try again.
+type specError struct{ error }
+
+// hold is why nothing may be rolled.
+func (o *observation) hold() rollout.Hold {
+	if o.bundle.Reason != v1alpha1.BundleUsable {
+		return rollout.Hold{Reason: o.bundle.Reason, Message: o.bundle.Message}
+	}
+	return o.gate
+}
+
+func bundleFacts(s *v1alpha1.MeshTrustStatus) rollout.Bundle {
+	newest := newestRecord(s)
+	if newest == nil {
+		return rollout.Bundle{}
+	}
+	return rollout.Bundle{Hash: newest.Hash, PublishedAt: newest.PublishedAt.Time, SeenAt: newest.FirstSeen.Time}
+}
+
+// breaks is when the first stale pod stops working: when the issuer in use
+// ends, or earlier when the anchor does by which the pod trusts it. One that
+// fails already breaks now.
+func (o *observation) breaks(mt *v1alpha1.MeshTrust, s *surveyor) time.Time {
+	var first time.Time
+	if mt.Status.Issuer == nil || mt.Status.Issuer.NotAfter == nil {
+		return first
+	}
+	for i := range o.owners {
+		for p := range o.owners[i].Pods() {
+			if !p.Class.Stale() || p.Exempt() {
+				continue
+			}
+			at := mt.Status.Issuer.NotAfter.Time
+			if s.isBroken(p.Trust) {
+				at = s.now
+			} else if end, ok := p.Trust.Sure.Intersect(s.verifiers).NotAfter(); ok && end.Before(at) {
+				at = end
+			}
+			if first.IsZero() || at.Before(first) {
+				first = at
+			}
+		}
+	}
+	return first
+}
+
+func countUnfit(owners []inventory.Workload) int {
+	n := 0
+	for i := range owners {
+		for p := range owners[i].Pods() {
+			if p.Class != mesh.ClassCurrent && p.Class != mesh.ClassRetired {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// surroundings returns the cached namespaces and nodes by name.
+func (r *Reconciler) surroundings(ctx context.Context) (map[string]*corev1.Namespace, map[string]*corev1.Node, error) {
+	var nsList corev1.NamespaceList
+	if err := r.client.List(ctx, &nsList); err != nil {
+		return nil, nil, fmt.Errorf("listing namespaces: %w", err)
+	}
+	var nodeList corev1.NodeList
+	if err := r.client.List(ctx, &nodeList); err != nil {
+		return nil, nil, fmt.Errorf("listing nodes: %w", err)
+	}
+	namespaces := make(map[string]*corev1.Namespace, len(nsList.Items))
+	for i := range nsList.Items {
+		namespaces[nsList.Items[i].Name] = &nsList.Items[i]
+	}
+	nodes := make(map[string]*corev1.Node, len(nodeList.Items))
+	for i := range nodeList.Items {
+		nodes[nodeList.Items[i].Name] = &nodeList.Items[i]
+	}
+	return namespaces, nodes, nil
+}
+
+// policyOf turns the spec, with its defaults, into the planner's policy.
+func policyOf(spec *v1alpha1.MeshTrustSpec, workloads int, zones Zones) (rollout.Policy, error) {
+	ro := &spec.Rollout
+	most, err := intstr.GetScaledValueFromIntOrPercent(ro.MaxConcurrent, workloads, true)
+	if err != nil {
+		return rollout.Policy{}, fmt.Errorf("reading spec.rollout.maxConcurrent: %w", err)
+	}
+	p := rollout.Policy{
+		Suspend: spec.Suspend, Paused: ro.Paused,
+		MaxConcurrent:             min(max(most, 1), v1alpha1.MaxInProgress),
+		MaxConcurrentPerNamespace: int(*ro.MaxConcurrentPerNamespace),
+		WhenBroken:                ro.OutsideWindows == v1alpha1.OutsideWindowsWhenBroken,
+		FailureThreshold:          int(*ro.FailureThreshold),
+		ProgressDeadline:          ro.ProgressDeadline.Duration,
+		MaxAttempts:               int(*ro.MaxAttempts),
+		Retired:                   ro.Policies.Retired,
+		EvictBarePods:             ro.Policies.BarePods == v1alpha1.BarePodsEvict,
+		EvictJobs:                 ro.Policies.Jobs == v1alpha1.JobsEvict,
+		EvictUnmanaged:            ro.Policies.Unmanaged == v1alpha1.UnmanagedEvict,
+		EnvDelay:                  spec.Bundle.Propagation.Environment.Duration,
+	}
+	for _, w := range ro.Windows {
+		zone, err := zones(w.TimeZone)
+		if err != nil {
+			return rollout.Policy{}, fmt.Errorf("reading spec.rollout.windows, time zone %q: %w", w.TimeZone, err)
+		}
+		window, err := rollout.NewWindow(w.Schedule, w.Duration.Duration, zone)
+		if err != nil {
+			return rollout.Policy{}, fmt.Errorf("reading spec.rollout.windows: %w", err)
+		}
+		p.Windows = append(p.Windows, window)
+	}
+	return p, nil
+}

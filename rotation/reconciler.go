@@ -1,0 +1,219 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/inventory"
+	"github.com/reanchor/reanchor/rotation/owner"
+	"github.com/reanchor/reanchor/rotation/published"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// Zones returns a time zone by its IANA name.
+type Zones func(name string) (*time.Location, error)
+
+// Reconciler reconciles MeshTrusts.
+type Reconciler struct {
+	client    client.Client
+	live      client.Reader
+	published *published.Watcher
+	inventory *inventory.Index
+	fence     *fence
+	memory    *memory
+	zones     Zones
+	reporter  *reporter
+	clock     clock.PassiveClock
+}
+
+// Limits of how often a status is written and looked at.
+const (
+	// statusEvery is the least time between two writes of a status in which
+	// only counts changed.
+	statusEvery = 2 * time.Second
+	// lookEvery is how long a mesh in which nothing happens is left alone.
+	lookEvery = 30 * time.Second
+)
+
+// Reconcile compares the pods of one mesh with its bundle and takes the next
+// steps.
+func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if err := r.setMeshes(ctx); err != nil {
+		return reconcile.Result{}, err
+	}
+	var mt v1alpha1.MeshTrust
+	if err := r.live.Get(ctx, req.NamespacedName, &mt); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.forget(req.Name)
+			return reconcile.Result{}, nil
+		}
+		return reconcile.Result{}, fmt.Errorf("reading MeshTrust %s: %w", req.Name, err)
+	}
+	if !mt.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, nil
+	}
+	before := mt.DeepCopy()
+	if winner, err := r.contested(ctx, &mt); err != nil || winner != "" {
+		return r.yield(ctx, before, &mt, winner, err)
+	}
+	return r.step(ctx, before, &mt)
+}
+
+// step observes, decides, stores the decision and carries it out.
+func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (reconcile.Result, error) {
+	now := r.clock.Now()
+	o, wait, err := r.observe(ctx, mt, now)
+	var spec specError
+	switch {
+	case errors.As(err, &spec):
+		return r.refuse(ctx, before, mt, v1alpha1.InvalidSpec, spec.Error())
+	case err != nil:
+		return reconcile.Result{}, err
+	case wait != "":
+		log.FromContext(ctx).V(1).Info("waiting", "for", string(wait))
+		return reconcile.Result{RequeueAfter: time.Second}, nil
+	}
+	d := rollout.Next(o.facts, now)
+	render(mt, o, d, now)
+	stored, err := r.store(ctx, before, mt, len(d.Actions) > 0)
+	switch {
+	case apierrors.IsConflict(err):
+		// Another controller wrote, or the user did: what was decided is void.
+		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, nil
+	case err != nil:
+		return reconcile.Result{}, err
+	}
+	r.reporter.decided(before, mt, d)
+	acted := r.act(ctx, mt, o, d)
+	return reconcile.Result{RequeueAfter: r.after(d, stored, now)}, acted
+}
+
+// after is when to look again although nothing changes.
+func (r *Reconciler) after(d rollout.Decision, stored bool, now time.Time) time.Duration {
+	wait := lookEvery
+	if !stored {
+		wait = statusEvery
+	}
+	if len(d.Actions) > 0 || d.Probe {
+		// The outcome of a write or a probe is looked at soon.
+		wait = min(wait, time.Second)
+	}
+	if !d.Again.IsZero() {
+		wait = min(wait, max(d.Again.Sub(now), 50*time.Millisecond))
+	}
+	return wait
+}
+
+// store writes the status, unless it is as before, or differs in counts only
+// and was written a moment ago. It reports whether it is up to date.
+func (r *Reconciler) store(ctx context.Context, before, mt *v1alpha1.MeshTrust, must bool) (bool, error) {
+	if equality.Semantic.DeepEqual(before.Status, mt.Status) {
+		return true, nil
+	}
+	if !must && !material(before, mt) && !r.reporter.statusDue(mt.Name, r.clock.Now()) {
+		return false, nil
+	}
+	if err := r.client.Status().Update(ctx, mt); err != nil {
+		return false, fmt.Errorf("writing the status of MeshTrust %s: %w", mt.Name, err)
+	}
+	r.reporter.statusWritten(mt.Name, r.clock.Now())
+	return true, nil
+}
+
+// material reports whether two statuses differ in more than counts.
+func material(before, after *v1alpha1.MeshTrust) bool {
+	return !equality.Semantic.DeepEqual(essence(before), essence(after))
+}
+
+// essence is the status without what changes with every pod.
+func essence(mt *v1alpha1.MeshTrust) v1alpha1.MeshTrustStatus {
+	s := *mt.Status.DeepCopy()
+	s.Pods, s.Workloads, s.EarliestTrustExpiry = v1alpha1.PodCounts{}, v1alpha1.WorkloadCounts{}, nil
+	s.Rollout.ETA, s.Rollout.Deadline = nil, nil
+	for i := range s.Rollout.InProgress {
+		w := &s.Rollout.InProgress[i]
+		w.Left, w.ProgressAt, w.Message = 0, nil, ""
+	}
+	for i := range s.Conditions {
+		s.Conditions[i].Message = ""
+	}
+	return s
+}
+
+// act carries out the decision, whose state is stored.
+func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision) error {
+	if d.Probe {
+		r.fence.probe(ctx, mt.Name, o, r.clock.Now())
+	}
+	var faults []error
+	for _, a := range d.Actions {
+		written, err := o.writer.Do(ctx, a)
+		refused := ""
+		switch {
+		case errors.Is(err, owner.ErrRefused):
+			refused = refusal(err)
+		case errors.Is(err, owner.ErrSuperseded):
+			log.FromContext(ctx).V(1).Info("action not needed any more", "workload", a.Key.String(), "why", err.Error())
+			continue
+		case err != nil:
+			faults = append(faults, err)
+			continue
+		default:
+			r.reporter.acted(mt, a)
+		}
+		r.memory.wrote(mt.Name, a.Key, written.Generation, refused)
+	}
+	return errors.Join(faults...)
+}
+
+// setMeshes tells the inventory which meshes there are. Of those that claim the
+// same pods only the oldest counts.
+func (r *Reconciler) setMeshes(ctx context.Context) error {
+	all, err := r.list(ctx)
+	if err != nil {
+		return err
+	}
+	var meshes []mesh.Mesh
+	for i := range all {
+		if rival(all[:i], &all[i]) == "" {
+			meshes = append(meshes, mesh.FromMeshTrust(&all[i]))
+		}
+	}
+	r.inventory.SetMeshes(meshes...)
+	return nil
+}
+
+// list returns the MeshTrusts, the oldest first.
+func (r *Reconciler) list(ctx context.Context) ([]v1alpha1.MeshTrust, error) {
+	var list v1alpha1.MeshTrustList
+	if err := r.client.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("listing MeshTrusts: %w", err)
+	}
+	slices.SortFunc(list.Items, older)
+	return list.Items, nil
+}
+
+// refusal is the part of an error that names what refused.
+func refusal(err error) string {
+	_, by, _ := strings.Cut(err.Error(), owner.ErrRefused.Error()+": ")
+	return cmp.Or(by, "a PodDisruptionBudget")
+}
+
+func (r *Reconciler) forget(name string) {
+	r.memory.forget(name)
+	r.reporter.forget(name)
+}

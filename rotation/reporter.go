@@ -1,0 +1,117 @@
+package rotation
+
+import (
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// reporter tells people and machines what was decided and done: events on the
+// MeshTrust and on workloads, and metrics. Nothing reads it back.
+type reporter struct {
+	recorder events.EventRecorder
+	metrics  *Metrics
+
+	mu sync.Mutex
+	// written is when each status was written last.
+	written map[string]time.Time
+}
+
+func newReporter(recorder events.EventRecorder, metrics *Metrics) *reporter {
+	return &reporter{recorder: recorder, metrics: metrics, written: map[string]time.Time{}}
+}
+
+func (r *reporter) statusDue(name string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.Sub(r.written[name]) >= statusEvery
+}
+
+func (r *reporter) statusWritten(name string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written[name] = now
+}
+
+func (r *reporter) forget(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.written, name)
+	r.metrics.forget(name)
+}
+
+// decided reports a decision that has been stored.
+func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision) {
+	r.metrics.observe(mt, d)
+	for _, kind := range v1alpha1.MeshTrustConditions() {
+		was, is := apimeta.FindStatusCondition(before.Status.Conditions, kind), apimeta.FindStatusCondition(mt.Status.Conditions, kind)
+		if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason || kind == v1alpha1.ConditionReady {
+			continue
+		}
+		r.recorder.Eventf(mt, nil, eventType(kind, string(is.Status)), is.Reason, "Observe", "%s is %s: %s", kind, is.Status, is.Message)
+	}
+	for _, e := range d.Ended {
+		kind := corev1.EventTypeNormal
+		if e.Failed {
+			kind = corev1.EventTypeWarning
+		}
+		r.both(mt, e.Key, kind, e.Reason, "Roll", e.Message)
+	}
+}
+
+// eventType: what keeps pods stale or rolls failing is a warning; that rolling
+// goes on, or that a step is not safe yet, is not.
+func eventType(condition, status string) string {
+	switch condition {
+	case v1alpha1.ConditionConverged, v1alpha1.ConditionSafeToSwitchIssuer, v1alpha1.ConditionSafeToNarrow:
+		return corev1.EventTypeNormal
+	}
+	if status == "False" {
+		return corev1.EventTypeWarning
+	}
+	return corev1.EventTypeNormal
+}
+
+// acted reports a write to a workload.
+func (r *reporter) acted(mt *v1alpha1.MeshTrust, a rollout.Action) {
+	r.metrics.wrote(mt.Name, a.Verb)
+	if a.Verb == v1alpha1.VerbEvict {
+		r.both(mt, a.Key, corev1.EventTypeNormal, v1alpha1.Evicted, "Evict", "evicted pod "+a.Pod.Name+" to replace its trust bundle")
+		return
+	}
+	r.both(mt, a.Key, corev1.EventTypeNormal, v1alpha1.Restarted, "Roll", "rolled for trust bundle "+shortHash(rollout.Mark(mt.Status.Rollout.BundleHash, a.Attempt)))
+}
+
+// both writes an event on the MeshTrust and one on the workload.
+func (r *reporter) both(mt *v1alpha1.MeshTrust, key rollout.Key, kind string, reason v1alpha1.Reason, action, message string) {
+	workload := referenceTo(key)
+	r.recorder.Eventf(mt, workload, kind, string(reason), action, "%s: %s", key, message)
+	r.recorder.Eventf(workload, mt, kind, string(reason), action, "%s (MeshTrust %s)", message, mt.Name)
+}
+
+func referenceTo(key rollout.Key) runtime.Object {
+	version := "v1"
+	if key.Group == "argoproj.io" {
+		version = "v1alpha1"
+	}
+	if key.Group != "" {
+		version = key.Group + "/" + version
+	}
+	return &corev1.ObjectReference{APIVersion: version, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}
+}
+
+// shortHash keeps enough of a mark for a person to compare.
+func shortHash(mark string) string {
+	const most = 15
+	if len(mark) <= most {
+		return mark
+	}
+	return mark[:most] + "..."
+}

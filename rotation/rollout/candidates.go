@@ -1,0 +1,233 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// candidate is a workload that needs a roll: how, with which number in its
+// mark, the how many-eth try for this bundle it would be, and whether it has
+// failed before and is tried again.
+type candidate struct {
+	w              *Workload
+	verb           v1alpha1.Verb
+	attempt, tries int
+	again          bool
+}
+
+// rank orders candidates: the most urgent first, what failed before last.
+func (c candidate) rank() int {
+	switch {
+	case c.again:
+		return 4
+	case c.w.Expired:
+		return 0
+	case len(c.w.StalePods) == 0:
+		return 3
+	case c.w.RenewalOnly && !c.w.Broken:
+		return 2
+	default:
+		return 1
+	}
+}
+
+// maxReverts is how often the mark may be removed by somebody else before pods
+// are evicted instead.
+const maxReverts = 2
+
+// sortWorkloads tells for every workload without a roll in flight whether it is
+// busy with a rollout of its own, blocked, or a candidate.
+func (p *planner) sortWorkloads() {
+	for i := range p.state.InProgress {
+		r := &p.state.InProgress[i]
+		p.count(r.Key.Namespace)
+		// What failed and is tried again holds up no later wave a second time.
+		if w := p.byKey[r.Key]; w != nil && (w.Wave == 0 || p.state.failure(r.Key) == nil) {
+			p.reach(w.Wave)
+		}
+	}
+	for i := range p.workloads {
+		w := &p.workloads[i]
+		if p.state.roll(w.Key) == nil {
+			p.sortOne(w)
+		}
+	}
+}
+
+func (p *planner) sortOne(w *Workload) {
+	needs, failure := p.needs(w), p.state.failure(w.Key)
+	own := w.Owner.rolling() || w.Terminating > 0 && (needs || failure != nil)
+	if own {
+		p.count(w.Key.Namespace)
+	}
+	switch {
+	case needs && w.Block.Reason != "":
+		p.block(w, w.Block)
+		if w.Wave == 0 && w.Block.Reason != v1alpha1.OptedOut {
+			p.reach(0)
+		}
+	case failure != nil && !(needs && p.mayTryAgain(w, failure)):
+		if w.Wave == 0 {
+			p.reach(0)
+		}
+	case needs && p.begun(w, own):
+		p.adopt(w)
+	case needs && own:
+		p.awaitOwn(w)
+	case needs:
+		p.consider(w)
+	case w.Owner.Unreachable > 0:
+		p.block(w, Hold{v1alpha1.NodeNotReady, count(w.Owner.Unreachable, "stale pod") + " on nodes that cannot replace them now"})
+	}
+}
+
+// needs reports whether the workload has pods to be replaced.
+func (p *planner) needs(w *Workload) bool {
+	return len(w.StalePods) > 0 || p.retires(w) && !p.tended(w)
+}
+
+// retires reports whether a workload is rolled although its pods merely trust
+// too much.
+func (p *planner) retires(w *Workload) bool {
+	if len(w.RetiredPods) == 0 {
+		return false
+	}
+	switch p.facts.Policy.Retired {
+	case v1alpha1.RetiredAlways:
+		return true
+	case v1alpha1.RetiredInWindow:
+		p.again(nextChange(p.facts.Policy.Windows, p.now))
+		return len(p.facts.Policy.Windows) > 0 && p.open
+	default:
+		return false
+	}
+}
+
+// tended reports whether the workload was rolled for this bundle already. Pods
+// that come back trusting too much are left alone: it harms nobody (I3).
+func (p *planner) tended(w *Workload) bool {
+	return attemptOf(w.RestartedFor, p.facts.Bundle.Hash) > 0 || p.state.counted(w.Key).Count > 0
+}
+
+// mayTryAgain reports whether a failed workload gets another go: not when its
+// new pods were stale to the last attempt, else once the progress deadline has
+// passed again and nothing moves. The cause may be gone (a budget that allows
+// a disruption, a pod that became ready late), and only trying tells.
+func (p *planner) mayTryAgain(w *Workload, f *Failure) bool {
+	if f.Reason == v1alpha1.StillStale || !p.quiet(w) {
+		return false
+	}
+	at := f.Since.Add(p.facts.Policy.ProgressDeadline)
+	p.again(at)
+	return !p.now.Before(at)
+}
+
+// begun reports whether a roll is under way towards this bundle that is not in
+// the state, which may have been lost with the status: the owner carries its
+// mark, and the owner still works on it or no stale pod is of it. As long as
+// that is so, nothing shows that a second roll is called for (I3).
+func (p *planner) begun(w *Workload, own bool) bool {
+	switch {
+	case w.Verb == v1alpha1.VerbRestartAt:
+		return slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.CreatedAt.Before(w.RestartAt) })
+	case w.Verb != v1alpha1.VerbRestart || attemptOf(w.RestartedFor, p.facts.Bundle.Hash) == 0:
+		return false
+	case own:
+		return true
+	case w.MarksKnown:
+		return !slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.RestartedFor == w.RestartedFor })
+	default:
+		return len(belowPartition(w, w.StalePods)) > 0 && len(belowPartition(w, w.StalePods)) == len(w.StalePods)
+	}
+}
+
+// adopt takes up a roll that has begun.
+func (p *planner) adopt(w *Workload) {
+	r := Roll{
+		Key: w.Key, Attempt: attemptOf(w.RestartedFor, p.facts.Bundle.Hash), Verb: w.Verb, For: p.facts.Bundle.Hash, Applied: true,
+		StartedAt: p.now, ProgressAt: p.now, Before: w.NewestPod, Left: left(w), Message: "waiting for its pods",
+	}
+	if w.Verb == v1alpha1.VerbRestartAt {
+		r.Attempt, r.Before = max(1, p.state.counted(w.Key).Count), w.RestartAt.Add(-time.Second)
+	}
+	if w.Wave == 0 || p.state.failure(w.Key) == nil {
+		p.reach(w.Wave)
+	}
+	if !w.Owner.rolling() && w.Terminating == 0 {
+		p.count(w.Key.Namespace)
+	}
+	p.state.InProgress = append(p.state.InProgress, r)
+}
+
+// awaitOwn lets a rollout of somebody else end first. It holds up the later
+// waves while it is young; one that is stuck is not ours to mend, and only the
+// control plane is waited for without end.
+func (p *planner) awaitOwn(w *Workload) {
+	p.block(w, Hold{v1alpha1.RolloutInFlight, "its own rollout must end first"})
+	old := w.NewestPod.Add(p.facts.Policy.ProgressDeadline)
+	if w.Wave == 0 || p.now.Before(old) {
+		p.reach(w.Wave)
+		p.again(old)
+	}
+}
+
+// consider makes the workload a candidate, or a failure when it has had all its
+// attempts.
+func (p *planner) consider(w *Workload) {
+	counted, marked := p.state.counted(w.Key), attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
+	failed := p.state.failure(w.Key) != nil
+	if !failed || w.Wave == 0 {
+		p.reach(w.Wave)
+	}
+	tries := counted.Count
+	if tries == 0 && p.sincePublished(w.StalePods) {
+		tries = marked
+	}
+	if tries >= p.facts.Policy.MaxAttempts {
+		p.fail(w, v1alpha1.StillStale, tries)
+		return
+	}
+	verb := w.Verb
+	if verb == v1alpha1.VerbRestart && counted.Reverts >= maxReverts {
+		verb = v1alpha1.VerbEvict
+	}
+	p.candidates = append(p.candidates, candidate{w: w, verb: verb, attempt: max(counted.Count, marked) + 1, tries: tries + 1, again: failed})
+}
+
+// sincePublished reports whether one of the pods was created since the bundle
+// was published. If none was, a mark of this bundle is from an earlier time
+// that the same bundle was in force, and no attempt of now.
+func (p *planner) sincePublished(pods []Pod) bool {
+	return slices.ContainsFunc(pods, func(x Pod) bool { return !x.CreatedAt.Before(p.facts.Bundle.PublishedAt) })
+}
+
+func (p *planner) count(namespace string) {
+	p.busy[namespace]++
+	p.inFlight++
+}
+
+// reach notes that wave has something to do, so later waves must wait.
+func (p *planner) reach(wave int) {
+	if p.lowest < 0 || wave < p.lowest {
+		p.lowest = wave
+	}
+}
+
+func (p *planner) block(w *Workload, h Hold) {
+	p.decision.Blocked = append(p.decision.Blocked, Blocked{w.Key, h})
+}
+
+// describeRest says how it stands when there is nothing to start.
+func (p *planner) describeRest() {
+	switch {
+	case len(p.state.Failed) > 0:
+		p.decide(p.state.Failed[0].Reason, p.describeFailures())
+	case len(p.state.InProgress) > 0:
+		p.decide(v1alpha1.Rolling, fmt.Sprintf("%s in flight, nothing left to start", count(len(p.state.InProgress), "workload")))
+	default:
+		p.decide(v1alpha1.Converged, "every pod that may be rolled carries the bundle")
+	}
+}

@@ -1,0 +1,162 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/inventory"
+	"github.com/reanchor/reanchor/rotation/owner"
+	"github.com/reanchor/reanchor/rotation/published"
+)
+
+// Options say how the controller runs.
+type Options struct {
+	// ProbeNamespace is where the injector fence makes its dry runs.
+	ProbeNamespace string
+	// Metrics are the controller's metrics, registered.
+	Metrics *Metrics
+	// Zones finds time zones; usually time.LoadLocation.
+	Zones Zones
+	// Clock tells the time.
+	Clock clock.PassiveClock
+}
+
+// CacheOptions returns how the manager's cache keeps what the controller reads:
+// workloads stripped to what decisions need, and nothing else in numbers.
+func CacheOptions() cache.Options {
+	strip := cache.ByObject{Transform: owner.Strip}
+	return cache.Options{ByObject: map[client.Object]cache.ByObject{
+		&appsv1.Deployment{}:  strip,
+		&appsv1.StatefulSet{}: strip,
+		&appsv1.DaemonSet{}:   strip,
+		&corev1.Node{}:        {Transform: stripNode},
+	}}
+}
+
+// stripNode keeps a node's name, whether it is cordoned, and its conditions.
+func stripNode(obj any) (any, error) {
+	n, ok := obj.(*corev1.Node)
+	if !ok {
+		return obj, nil
+	}
+	kept := &corev1.Node{TypeMeta: n.TypeMeta}
+	kept.Name, kept.UID, kept.ResourceVersion = n.Name, n.UID, n.ResourceVersion
+	kept.Spec.Unschedulable = n.Spec.Unschedulable
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			kept.Status.Conditions = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
+	return kept, nil
+}
+
+// Setup adds the controllers to the manager.
+func Setup(mgr manager.Manager, o Options) error {
+	wake := make(chan event.GenericEvent, 1)
+	r, err := newReconciler(mgr, o, wake)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(mgr.Add(r.inventory), mgr.Add(manager.RunnableFunc(r.published.Start))); err != nil {
+		return fmt.Errorf("adding the watches: %w", err)
+	}
+	all := r.everyMesh()
+	err = builder.ControllerManagedBy(mgr).Named("meshtrust").
+		For(&v1alpha1.MeshTrust{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		Watches(&appsv1.Deployment{}, all).
+		Watches(&appsv1.StatefulSet{}, all).
+		Watches(&appsv1.DaemonSet{}, all).
+		Watches(&corev1.Namespace{}, all).
+		Watches(&corev1.Node{}, all, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, nodeChanged())).
+		WatchesRawSource(r.inventory.Source()).
+		WatchesRawSource(source.Channel(wake, all)).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("adding the MeshTrust controller: %w", err)
+	}
+	err = builder.ControllerManagedBy(mgr).Named("opt-out").For(&corev1.Namespace{}).Complete(&OptOutReconciler{Client: mgr.GetClient()})
+	if err != nil {
+		return fmt.Errorf("adding the opt-out controller: %w", err)
+	}
+	return nil
+}
+
+func newReconciler(mgr manager.Manager, o Options, wake chan<- event.GenericEvent) (*Reconciler, error) {
+	pods, err := inventory.NewClient(mgr.GetConfig())
+	if err != nil {
+		return nil, fmt.Errorf("making the client of the inventory: %w", err)
+	}
+	objects, err := dynamic.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("making the client of the published objects: %w", err)
+	}
+	notify := func() {
+		select {
+		case wake <- event.GenericEvent{Object: &v1alpha1.MeshTrust{}}:
+		default: // one is on its way and will find this change too
+		}
+	}
+	return &Reconciler{
+		client: mgr.GetClient(), live: mgr.GetAPIReader(),
+		published: published.NewWatcher(objects, notify), inventory: inventory.New(pods),
+		fence: newFence(mgr.GetClient(), o.ProbeNamespace), memory: newMemory(), zones: o.Zones,
+		reporter: newReporter(mgr.GetEventRecorder("reanchor"), o.Metrics), clock: o.Clock,
+	}, nil
+}
+
+// soon is how long a change waits for more of its kind: a roll changes many
+// objects within a moment, and one look at the end is enough.
+const soon = 200 * time.Millisecond
+
+// everyMesh asks for all meshes, whatever changed: there are few, and which of
+// them a workload belongs to is only known from its pods.
+func (r *Reconciler) everyMesh() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	enqueue := func(ctx context.Context, q queue) {
+		all, err := r.list(ctx)
+		if err != nil {
+			return // the cache is not there yet; it will send all objects
+		}
+		for i := range all {
+			// Of several delayed additions of one request the earliest counts.
+			q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: all[i].Name}}, soon)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc:  func(ctx context.Context, _ event.CreateEvent, q queue) { enqueue(ctx, q) },
+		UpdateFunc:  func(ctx context.Context, _ event.UpdateEvent, q queue) { enqueue(ctx, q) },
+		DeleteFunc:  func(ctx context.Context, _ event.DeleteEvent, q queue) { enqueue(ctx, q) },
+		GenericFunc: func(ctx context.Context, _ event.GenericEvent, q queue) { enqueue(ctx, q) },
+	}
+}
+
+// nodeChanged lets through what stripNode kept: a node's heartbeats change
+// nothing else.
+func nodeChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*corev1.Node)
+		after, ok2 := e.ObjectNew.(*corev1.Node)
+		return !ok1 || !ok2 || before.Spec.Unschedulable != after.Spec.Unschedulable ||
+			len(before.Status.Conditions) != len(after.Status.Conditions) ||
+			len(after.Status.Conditions) > 0 && before.Status.Conditions[0].Status != after.Status.Conditions[0].Status
+	}}
+}

@@ -1,0 +1,234 @@
+package rotation
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/inventory"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// render writes an observation and the decision on it into the status, which
+// observe has brought up to date so far as it records what was read.
+func render(mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision, now time.Time) {
+	s := &mt.Status
+	s.ObservedGeneration = mt.Generation
+	s.Pods, s.Workloads = counts(o.owners)
+	s.EarliestTrustExpiry = earliestExpiry(o.owners)
+	s.Expires = expires(o)
+	storeState(&s.Rollout, d.State, o.facts.Waves)
+	s.Rollout.ETA, s.Rollout.Deadline = optionalTime(d.ETA), optionalTime(o.facts.Breaks)
+	blocked := blockedOf(d, o.facts.Workloads)
+	s.Rollout.BlockedTotal = int32(len(blocked))
+	s.Rollout.Blocked = capped(blocked, v1alpha1.MaxBlocked)
+	for _, c := range conditions(mt, o, d, now) {
+		setCondition(mt, c, now)
+	}
+}
+
+func optionalTime(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return timeRef(t)
+}
+
+// counts adds up pods and workloads by class.
+func counts(owners []inventory.Workload) (v1alpha1.PodCounts, v1alpha1.WorkloadCounts) {
+	var pods inventory.Counts
+	workloads := v1alpha1.WorkloadCounts{Total: int32(len(owners))}
+	for i := range owners {
+		c := owners[i].Counts
+		pods = pods.Plus(c)
+		switch {
+		case c.Stale() > 0:
+			workloads.Stale++
+		case c.Unknown > 0:
+			workloads.Unknown++
+		case c.Retired > 0:
+			workloads.Retired++
+		case c.Current > 0:
+			workloads.Current++
+		default:
+			workloads.Exempt++
+		}
+	}
+	return v1alpha1.PodCounts{
+		Total: int32(pods.Total), Current: int32(pods.Current), Stale: int32(pods.Stale()), Missing: int32(pods.Missing),
+		Expired: int32(pods.Expired), Retired: int32(pods.Retired), Unknown: int32(pods.Unknown), Exempt: int32(pods.Exempt),
+	}, workloads
+}
+
+// earliestExpiry is when the first pod will have no unexpired anchor left. A
+// pod whose end is not known ends nothing.
+func earliestExpiry(owners []inventory.Workload) *metav1.Time {
+	var first time.Time
+	seen := map[*mesh.Trust]bool{}
+	for i := range owners {
+		for p := range owners[i].Pods() {
+			if p.Trust == nil || seen[p.Trust] {
+				continue
+			}
+			seen[p.Trust] = true
+			if end, ok := p.Trust.Maybe.NotAfter(); ok && p.Trust.Knowledge == mesh.Known && (first.IsZero() || end.Before(first)) {
+				first = end
+			}
+		}
+	}
+	return optionalTime(first)
+}
+
+// expires is the EXPIRES column: when the last anchor that verifies the issuer
+// ends, or where no issuer is known the last anchor at all.
+func expires(o *observation) string {
+	set := o.current
+	if verifiers := o.current.VerifiedBy(o.issuer.Chain, o.facts.Bundle.SeenAt); !verifiers.Empty() {
+		set = verifiers
+	}
+	end, ok := set.NotAfter()
+	if !ok {
+		return ""
+	}
+	return end.UTC().Format(time.RFC3339)
+}
+
+// blockedOf lists what is stale and not rolled, and the pods of DaemonSets that
+// wait for their node.
+func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.BlockedWorkload {
+	var out []v1alpha1.BlockedWorkload
+	for _, b := range d.Blocked {
+		out = append(out, v1alpha1.BlockedWorkload{WorkloadRef: refOf(b.Key), Reason: b.Reason, Message: b.Message})
+	}
+	for i := range workloads {
+		if w := &workloads[i]; w.Owner.Unreachable > 0 && w.Block.Reason == "" {
+			out = append(out, v1alpha1.BlockedWorkload{WorkloadRef: refOf(w.Key), Reason: v1alpha1.NodeNotReady,
+				Message: "stale pods are on nodes that are cordoned or not ready; they are replaced when the nodes are back"})
+		}
+	}
+	return out
+}
+
+// conditions returns the conditions that the observation and the decision give.
+func conditions(mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision, now time.Time) []metav1.Condition {
+	bundleValid := condition(v1alpha1.ConditionBundleValid, o.bundle.Reason == v1alpha1.BundleUsable, o.bundle.Reason, o.bundle.Message)
+	issuer := issuerCondition(o)
+	converged := condition(v1alpha1.ConditionConverged, d.Reason == v1alpha1.Converged && len(d.State.InProgress) == 0, d.Reason, d.Message)
+	healthy := healthCondition(o, d)
+	all := []metav1.Condition{bundleValid, issuer, converged, healthy, switchCondition(o, now), narrowCondition(mt, o, now)}
+	return append(all, readyCondition(o, bundleValid, issuer, healthy, converged))
+}
+
+func condition(kind string, ok bool, reason v1alpha1.Reason, message string) metav1.Condition {
+	status := metav1.ConditionFalse
+	if ok {
+		status = metav1.ConditionTrue
+	}
+	return metav1.Condition{Type: kind, Status: status, Reason: string(reason), Message: message}
+}
+
+func issuerCondition(o *observation) metav1.Condition {
+	switch {
+	case o.issuer.None:
+		return metav1.Condition{Type: v1alpha1.ConditionIssuerTrusted, Status: metav1.ConditionUnknown,
+			Reason: string(v1alpha1.IssuerUnknown), Message: "the mesh has no issuer that could be checked"}
+	case o.issuer.Reason != "":
+		return metav1.Condition{Type: v1alpha1.ConditionIssuerTrusted, Status: metav1.ConditionUnknown,
+			Reason: string(o.issuer.Reason), Message: o.issuer.Message}
+	case o.gate.Reason != "":
+		return condition(v1alpha1.ConditionIssuerTrusted, false, o.gate.Reason, o.gate.Message)
+	default:
+		return condition(v1alpha1.ConditionIssuerTrusted, true, v1alpha1.IssuerTrusted, "the bundle verifies the issuer in use")
+	}
+}
+
+func healthCondition(o *observation, d rollout.Decision) metav1.Condition {
+	failed := d.State.Failed
+	switch {
+	case len(failed) >= o.facts.Policy.FailureThreshold:
+		return condition(v1alpha1.ConditionRolloutHealthy, false, v1alpha1.FailureThresholdExceeded, d.Message)
+	case len(failed) > 0:
+		return condition(v1alpha1.ConditionRolloutHealthy, false, failed[0].Reason, failed[0].Key.String()+": "+failed[0].Message)
+	case d.AtRisk:
+		return condition(v1alpha1.ConditionRolloutHealthy, false, v1alpha1.DeadlineAtRisk,
+			"rolls will end at "+d.ETA.UTC().Format(time.RFC3339)+", after the first stale pod breaks; raise spec.rollout.maxConcurrent or open a window")
+	default:
+		return condition(v1alpha1.ConditionRolloutHealthy, true, v1alpha1.RolloutHealthy, "no roll has failed")
+	}
+}
+
+// switchCondition tells a foreign pipeline whether an issuer under any anchor
+// of the bundle would be trusted by every pod, and by those still to come.
+func switchCondition(o *observation, now time.Time) metav1.Condition {
+	const kind = v1alpha1.ConditionSafeToSwitchIssuer
+	fence := o.facts.Fence
+	switch {
+	case o.bundle.Reason != v1alpha1.BundleUsable:
+		return condition(kind, false, o.bundle.Reason, o.bundle.Message)
+	case o.unfit > 0:
+		return condition(kind, false, v1alpha1.Missing, fmt.Sprintf("pods that do not provably trust the whole bundle: %d", o.unfit))
+	case now.Before(o.facts.Bundle.SurelyRead(o.mesh.EnvDelay)):
+		return condition(kind, false, v1alpha1.WaitingForPropagation, "a pod that starts now may still read an older bundle")
+	case fence.Needed && !fence.Known && o.facts.State.FencedAt.IsZero():
+		return condition(kind, false, v1alpha1.WaitingForInjector, "an injector may still write an older bundle into new pods")
+	default:
+		return condition(kind, true, v1alpha1.EveryPodTrusts, "every pod trusts every anchor of the bundle")
+	}
+}
+
+// narrowCondition tells whether a live leaf may chain to an anchor that does
+// not verify the issuer in use: not when that issuer has signed for longer than
+// a leaf lives.
+func narrowCondition(mt *v1alpha1.MeshTrust, o *observation, now time.Time) metav1.Condition {
+	const kind = v1alpha1.ConditionSafeToNarrow
+	issuer := mt.Status.Issuer
+	switch {
+	case o.issuer.None || issuer == nil || len(o.issuer.Chain) == 0 || issuer.Since == nil:
+		return condition(kind, false, v1alpha1.IssuerUnknown, "what signed the live leaves is not known")
+	case o.gate.Reason != "":
+		return condition(kind, false, o.gate.Reason, o.gate.Message)
+	}
+	end := issuer.Since.Add(leafLifetime(&o.spec) + o.spec.Admission.ClockSkew.Duration)
+	if now.Before(end) {
+		return condition(kind, false, v1alpha1.IssuerUnknown, "leaves of an earlier issuer may live until "+end.UTC().Format(time.RFC3339))
+	}
+	return condition(kind, true, v1alpha1.NoOldLeaf, "every live leaf is signed by the issuer in use")
+}
+
+// readyCondition sums up: its reason is the gravest of what is not as it should
+// be.
+func readyCondition(o *observation, others ...metav1.Condition) metav1.Condition {
+	if o.spec.Suspend {
+		return condition(v1alpha1.ConditionReady, false, v1alpha1.Suspended, "spec.suspend is true: nothing is written")
+	}
+	for _, c := range others {
+		if c.Status == metav1.ConditionFalse || c.Status == metav1.ConditionUnknown && !o.issuer.None {
+			return metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
+		}
+	}
+	return condition(v1alpha1.ConditionReady, true, v1alpha1.Converged, "every pod that may be rolled carries the bundle")
+}
+
+// setCondition adds a condition, with the message cut to what the API takes.
+func setCondition(mt *v1alpha1.MeshTrust, c metav1.Condition, now time.Time) {
+	const most = 1024
+	if len(c.Message) > most {
+		c.Message = c.Message[:most-3] + "..."
+	}
+	c.Reason = cmp.Or(c.Reason, string(v1alpha1.TrustUnknown))
+	c.ObservedGeneration = mt.Generation
+	c.LastTransitionTime = second(now)
+	apimeta.SetStatusCondition(&mt.Status.Conditions, c)
+}
+
+func conditionIs(mt *v1alpha1.MeshTrust, kind string, want bool) bool {
+	if want {
+		return apimeta.IsStatusConditionTrue(mt.Status.Conditions, kind)
+	}
+	return apimeta.IsStatusConditionFalse(mt.Status.Conditions, kind)
+}

@@ -73,24 +73,22 @@ type parser struct {
 type kind struct{ group, version, name string }
 
 func (p *parser) result() (*Request, error) {
-	var what string
-	switch {
-	case p.apiVersion != "admission.k8s.io/v1" || p.kind != "AdmissionReview":
-		what = "it is not an AdmissionReview of admission.k8s.io/v1"
-	case p.UID == "":
-		what = "it has no request with a uid"
-	case p.operation != "CREATE" || p.sub != "":
-		what = "the operation is not the creation of an object"
-	case p.requestKind != (kind{"", "v1", "Pod"}) || p.resource != (kind{"", "v1", "pods"}):
-		what = "the resource is not v1 pods"
-	case p.podKind != "Pod" || p.podAPIVersion != "v1":
-		what = "the object is not a v1 Pod"
-	case !p.metadata:
-		what = "the object has no metadata"
-	default:
-		return &p.Request, nil
+	for _, must := range [...]struct {
+		hold      bool
+		otherwise string
+	}{
+		{p.apiVersion == "admission.k8s.io/v1" && p.kind == "AdmissionReview", "it is not an AdmissionReview of admission.k8s.io/v1"},
+		{p.UID != "", "it has no request with a uid"},
+		{p.operation == "CREATE" && p.sub == "", "the operation is not the creation of an object"},
+		{p.requestKind == kind{"", "v1", "Pod"} && p.resource == kind{"", "v1", "pods"}, "the resource is not v1 pods"},
+		{p.podKind == "Pod" && p.podAPIVersion == "v1", "the object is not a v1 Pod"},
+		{p.metadata, "the object has no metadata"},
+	} {
+		if !must.hold {
+			return nil, fmt.Errorf("%w: %s", ErrNotAPod, must.otherwise)
+		}
 	}
-	return nil, fmt.Errorf("%w: %s", ErrNotAPod, what)
+	return &p.Request, nil
 }
 
 func (p *parser) review(name string) (err error) {

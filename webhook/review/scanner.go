@@ -217,31 +217,31 @@ func (s *scanner) word() error {
 
 // number skips a number (RFC 8259, section 6).
 func (s *scanner) number() error {
-	if s.text[s.pos] == '-' {
+	s.sign("-")
+	if s.peek() == '0' {
 		s.pos++
-	}
-	switch {
-	case s.peek() == '0':
-		s.pos++
-	case s.digits() == 0:
-		return s.fail("want a digit")
+	} else if err := s.digits(); err != nil {
+		return err
 	}
 	if s.peek() == '.' {
 		s.pos++
-		if s.digits() == 0 {
-			return s.fail("want a digit")
+		if err := s.digits(); err != nil {
+			return err
 		}
 	}
-	if c := s.peek(); c == 'e' || c == 'E' {
+	if c := s.peek(); c != 'e' && c != 'E' {
+		return nil
+	}
+	s.pos++
+	s.sign("+-")
+	return s.digits()
+}
+
+// sign skips one of the signs, if it is there.
+func (s *scanner) sign(signs string) {
+	if c := s.peek(); c != 0 && strings.IndexByte(signs, c) >= 0 {
 		s.pos++
-		if c := s.peek(); c == '+' || c == '-' {
-			s.pos++
-		}
-		if s.digits() == 0 {
-			return s.fail("want a digit")
-		}
 	}
-	return nil
 }
 
 func (s *scanner) peek() byte {
@@ -251,11 +251,15 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-func (s *scanner) digits() (n int) {
-	for ; isDigit(s.peek()); n++ {
+// digits skips at least one digit.
+func (s *scanner) digits() error {
+	if !isDigit(s.peek()) {
+		return s.fail("want a digit")
+	}
+	for isDigit(s.peek()) {
 		s.pos++
 	}
-	return n
+	return nil
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }

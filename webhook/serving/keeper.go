@@ -1,0 +1,175 @@
+package serving
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+)
+
+// retryAfter is how long a Keeper waits after a failure, for example a
+// conflict with another replica.
+const retryAfter = time.Second
+
+// maxSteps bounds the actions of one pass; a rotation from nothing needs one.
+const maxSteps = 4
+
+// Options say what a Keeper keeps.
+type Options struct {
+	Policy
+	// Namespace and Secret name the Secret that the replicas share.
+	Namespace, Secret string
+	// Mutating and Validating name the two webhook configurations.
+	Mutating, Validating string
+	// Dir, when set, holds tls.crt and tls.key, written by somebody else.
+	Dir string
+	// OnSwitch is called with the end of each certificate that comes into use.
+	OnSwitch func(notAfter time.Time)
+}
+
+// Keeper keeps the serving certificate of one replica. It holds no policy: it
+// observes, asks Next, and applies the answer.
+type Keeper struct {
+	client  kubernetes.Interface
+	options Options
+	clock   clock.PassiveClock
+	log     logr.Logger
+
+	// presented is what TLS handshakes get.
+	presented atomic.Pointer[tls.Certificate]
+	// notReady says why this replica is not ready; nil before the first pass.
+	notReady atomic.Pointer[string]
+	wake     chan struct{}
+
+	// Only Run touches these.
+	serving   Generation
+	nextCA    []byte
+	nextSince time.Time
+}
+
+// NewKeeper returns a Keeper that has not looked at anything yet.
+func NewKeeper(client kubernetes.Interface, o Options, c clock.PassiveClock, log logr.Logger) *Keeper {
+	o.External = o.Dir != ""
+	return &Keeper{client: client, options: o, clock: c, log: log, wake: make(chan struct{}, 1)}
+}
+
+// GetCertificate is for tls.Config.
+func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c := k.presented.Load(); c != nil {
+		return c, nil
+	}
+	return nil, errors.New("there is no serving certificate yet")
+}
+
+// Ready says why an API server would refuse what this replica serves, nil if it
+// would not.
+func (k *Keeper) Ready() error {
+	switch why := k.notReady.Load(); {
+	case why == nil:
+		return errors.New("the serving certificate has not been looked at yet")
+	case *why != "":
+		return errors.New(*why)
+	default:
+		return nil
+	}
+}
+
+// Run keeps the certificate until the context ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	if err := k.watch(ctx); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		after, err := k.pass(ctx)
+		if err != nil && ctx.Err() == nil {
+			k.log.Error(err, "Keeping the serving certificate failed, trying again", "after", retryAfter)
+			after = retryAfter
+		}
+		timer := time.NewTimer(after)
+		select {
+		case <-ctx.Done():
+		case <-k.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// pass observes and applies until there is nothing to be written, and returns
+// when to look again.
+func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
+	for range maxSteps {
+		observed, err := k.observe(ctx)
+		if err != nil {
+			return 0, err
+		}
+		d := Next(observed.facts, k.options.Policy, k.clock.Now())
+		if d.Action != Nothing {
+			if err := k.act(ctx, observed, d); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err := k.present(d.Serve); err != nil {
+			return 0, err
+		}
+		changed, err := k.publish(ctx, observed, d.Bundle)
+		if err != nil {
+			return 0, err
+		}
+		if changed {
+			continue
+		}
+		k.notReady.Store(&d.NotReady)
+		return d.After, nil
+	}
+	return retryAfter, nil
+}
+
+// act writes the state that the action leads to.
+func (k *Keeper) act(ctx context.Context, o observed, d Decision) error {
+	state, err := o.facts.State.Apply(d.Action, k.serving, func() (Generation, error) {
+		return Issue(k.options.Names, k.clock.Now(), k.options.Lifetime)
+	})
+	if err != nil {
+		return err
+	}
+	if err := k.store(ctx, o.secret, state); err != nil {
+		return err
+	}
+	k.log.Info("Changed the serving certificate", "action", d.Action, "reason", d.Why, "notAfter", state.Current.NotAfter())
+	return nil
+}
+
+// present hands the generation to new TLS connections.
+func (k *Keeper) present(g Generation) error {
+	if g.Empty() || g.Equal(k.serving) {
+		return nil
+	}
+	pair, err := g.Certificate()
+	if err != nil {
+		return err
+	}
+	k.presented.Store(pair)
+	k.serving = g
+	if k.options.OnSwitch != nil {
+		k.options.OnSwitch(g.NotAfter())
+	}
+	k.log.Info("Serving another certificate", "notAfter", pair.Leaf.NotAfter, "serial", fmt.Sprintf("%x", pair.Leaf.SerialNumber))
+	return nil
+}
+
+// Wake makes Run look again now.
+func (k *Keeper) Wake() {
+	select {
+	case k.wake <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}

@@ -1,0 +1,183 @@
+package serving
+
+import (
+	"bytes"
+	"time"
+)
+
+// Policy says when to rotate. All durations are positive.
+type Policy struct {
+	// Names are the host names by which the API server calls.
+	Names []string
+	// Lifetime is that of a new generation; RenewBefore is how long before its
+	// end the next one is issued, and must leave room for Pause.
+	Lifetime, RenewBefore time.Duration
+	// Pause is how long after every caBundle holds a new CA the leaf is
+	// switched: API servers read the configurations from a cache.
+	Pause time.Duration
+	// Interval is how often to look when nothing is expected.
+	Interval time.Duration
+	// External says that others write the certificate and the caBundles.
+	External bool
+}
+
+// State is what the replicas share.
+type State struct {
+	Current, Next Generation
+	// Previous is the CA of the generation before, in PEM; may be empty.
+	Previous []byte
+}
+
+// Bundle is the caBundle that follows from the state: every CA under which a
+// replica may serve at this moment or soon.
+func (s State) Bundle() []byte {
+	var bundle []byte
+	for _, ca := range [][]byte{s.Previous, s.Current.CA, s.Next.CA} {
+		if len(ca) > 0 && !bytes.Contains(bundle, ca) {
+			bundle = append(bundle, ca...)
+		}
+	}
+	return bundle
+}
+
+// Facts are what was observed.
+type Facts struct {
+	// State is what the Secret holds; Exists is false when there is none.
+	State  State
+	Exists bool
+	// Serving is what this replica presents now.
+	Serving Generation
+	// Bundles are the caBundles of all webhooks, by the name of the webhook.
+	Bundles map[string][]byte
+	// Missing names a webhook configuration that does not exist.
+	Missing string
+	// NextSince is since when this replica has seen the CA of State.Next in
+	// every caBundle; the zero time when it does not.
+	NextSince time.Time
+}
+
+// Action is a change of what the replicas share.
+type Action string
+
+// The actions. Each is one write of the Secret.
+const (
+	// Nothing is to be written.
+	Nothing Action = ""
+	// IssueCurrent starts anew with a fresh generation: there is none to keep.
+	IssueCurrent Action = "IssueCurrent"
+	// Restore stores what this replica serves, because the Secret was lost.
+	Restore Action = "Restore"
+	// IssueNext adds a generation to switch to.
+	IssueNext Action = "IssueNext"
+	// Promote switches to the next generation.
+	Promote Action = "Promote"
+)
+
+// Decision says what to do.
+type Decision struct {
+	// Action is done to the Secret. When it is not Nothing, decide again after
+	// it, and do not look at the rest.
+	Action Action
+	// Why says in a few words why, for the log.
+	Why string
+	// Serve is what this replica must present.
+	Serve Generation
+	// Bundle is what every caBundle must be; nil when they are left alone.
+	Bundle []byte
+	// NotReady says why this replica could not be reached; empty when it can.
+	NotReady string
+	// After is when to look again, at the latest.
+	After time.Duration
+}
+
+// Next decides. It is total: for any facts there is an answer.
+func Next(f Facts, p Policy, now time.Time) Decision {
+	if p.External {
+		return external(f, p, now)
+	}
+	current := f.State.Current.Check(p.Names, now)
+	if current != nil {
+		return replace(f, p, now, current.Error())
+	}
+	d := Decision{Serve: f.State.Current, Bundle: f.State.Bundle(), After: p.Interval}
+	d.Action, d.Why, d.After = rotate(f, p, now)
+	d.NotReady = unreachable(f, p, d.Serve, now)
+	return d
+}
+
+// replace gets a generation where the stored one is of no use. Nothing that is
+// served now depends on it, so there is nothing to wait for.
+func replace(f Facts, p Policy, now time.Time, why string) Decision {
+	d := Decision{Action: IssueCurrent, Why: why, Serve: f.Serving, NotReady: why, After: p.Interval}
+	switch {
+	case f.State.Next.Check(p.Names, now) == nil:
+		d.Action = Promote
+	case f.Serving.Check(p.Names, now) == nil && due(f.Serving, p).After(now):
+		d.Action, d.Why = Restore, "the Secret was lost: "+why
+	}
+	return d
+}
+
+// rotate decides whether a step of a rotation is due, or when to look again.
+func rotate(f Facts, p Policy, now time.Time) (Action, string, time.Duration) {
+	next := f.State.Next
+	if next.Empty() {
+		if at := due(f.State.Current, p); at.After(now) {
+			return Nothing, "", min(p.Interval, at.Sub(now))
+		}
+		return IssueNext, "the serving certificate nears its end", 0
+	}
+	if err := next.Check(p.Names, now); err != nil {
+		return IssueNext, err.Error(), 0
+	}
+	if f.NextSince.IsZero() {
+		return Nothing, "", p.Interval
+	}
+	if at := f.NextSince.Add(p.Pause); at.After(now) {
+		return Nothing, "", min(p.Interval, at.Sub(now))
+	}
+	return Promote, "every caBundle has held the new CA long enough", 0
+}
+
+func due(g Generation, p Policy) time.Time { return g.NotAfter().Add(-p.RenewBefore) }
+
+// external serves what others wrote, as soon as it fits.
+func external(f Facts, p Policy, now time.Time) Decision {
+	d := Decision{Serve: f.State.Current, After: p.Interval}
+	if _, err := d.Serve.Certificate(); err != nil {
+		d.Serve = f.Serving
+	}
+	d.NotReady = unreachable(f, p, d.Serve, now)
+	return d
+}
+
+// unreachable says why an API server that trusts the present caBundles would
+// refuse this replica, empty when it would not.
+func unreachable(f Facts, p Policy, serve Generation, now time.Time) string {
+	if f.Missing != "" {
+		return "the webhook configuration " + f.Missing + " does not exist"
+	}
+	for name, bundle := range f.Bundles {
+		if err := serve.verify(bundle, p.Names, now); err != nil {
+			return "webhook " + name + ": " + err.Error()
+		}
+	}
+	return ""
+}
+
+// Apply returns the state after the action; fresh makes a new generation.
+func (s State) Apply(a Action, serving Generation, fresh func() (Generation, error)) (State, error) {
+	var err error
+	switch a {
+	case IssueCurrent:
+		s.Previous, s.Next = s.Current.CA, Generation{}
+		s.Current, err = fresh()
+	case Restore:
+		s.Current = serving
+	case IssueNext:
+		s.Next, err = fresh()
+	case Promote:
+		s.Previous, s.Current, s.Next = s.Current.CA, s.Next, Generation{}
+	}
+	return s, err
+}

@@ -1,0 +1,196 @@
+package serving_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reanchor/reanchor/webhook/serving"
+)
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func policy() serving.Policy {
+	return serving.Policy{
+		Names: []string{"reanchor-webhook.reanchor-system.svc", "127.0.0.1"}, Lifetime: 90 * 24 * time.Hour,
+		RenewBefore: 30 * 24 * time.Hour, Pause: 10 * time.Second, Interval: time.Minute,
+	}
+}
+
+func issue(t *testing.T, at time.Time) serving.Generation {
+	t.Helper()
+	g, err := serving.Issue(policy().Names, at, policy().Lifetime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func both(b []byte) map[string][]byte { return map[string][]byte{"stamp": b, "validate": b} }
+
+func TestNext(t *testing.T) {
+	const day = 24 * time.Hour
+	fresh, old, next := issue(t, now), issue(t, now.Add(-70*day)), issue(t, now)
+	expired, other := issue(t, now.Add(-100*day)), issue(t, now)
+	stranger, err := serving.Issue([]string{"elsewhere"}, now, day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mixed := serving.Generation{CA: other.CA, Cert: fresh.Cert, Key: fresh.Key}
+	state := func(current, next serving.Generation) serving.State {
+		return serving.State{Current: current, Next: next}
+	}
+	none := serving.Generation{}
+	for name, tc := range map[string]struct {
+		facts    serving.Facts
+		action   serving.Action
+		serve    serving.Generation
+		notReady string
+		after    time.Duration
+	}{
+		"the first start":                           {serving.Facts{}, serving.IssueCurrent, none, "no serving certificate", time.Minute},
+		"the Secret is garbage":                     {serving.Facts{Exists: true, State: state(serving.Generation{CA: []byte("x"), Cert: []byte("y"), Key: []byte("z")}, none)}, serving.IssueCurrent, none, "reading the serving certificate", time.Minute},
+		"the stored certificate has expired":        {serving.Facts{Exists: true, State: state(expired, none)}, serving.IssueCurrent, none, "expired", time.Minute},
+		"it is for another name":                    {serving.Facts{Exists: true, State: state(stranger, none)}, serving.IssueCurrent, none, "not verify", time.Minute},
+		"it is not of its CA":                       {serving.Facts{Exists: true, State: state(mixed, none)}, serving.IssueCurrent, none, "not verify", time.Minute},
+		"the Secret was deleted under a server":     {serving.Facts{Serving: fresh, Bundles: both(fresh.CA)}, serving.Restore, fresh, "no serving certificate", time.Minute},
+		"deleted, and what is served nears its end": {serving.Facts{Serving: old, Bundles: both(old.CA)}, serving.IssueCurrent, old, "no serving certificate", time.Minute},
+		"the stored one is broken, the next is not": {serving.Facts{Exists: true, State: state(expired, next)}, serving.Promote, none, "expired", time.Minute},
+		"all is well":                               {serving.Facts{Exists: true, State: state(fresh, none), Bundles: both(fresh.CA)}, serving.Nothing, fresh, "", time.Minute},
+		"the caBundle is empty":                     {serving.Facts{Exists: true, State: state(fresh, none), Bundles: both(nil)}, serving.Nothing, fresh, "caBundle holds no certificate", time.Minute},
+		"one caBundle is another's":                 {serving.Facts{Exists: true, State: state(fresh, none), Bundles: map[string][]byte{"stamp": fresh.CA, "validate": other.CA}}, serving.Nothing, fresh, "webhook validate", time.Minute},
+		"a configuration does not exist":            {serving.Facts{Exists: true, State: state(fresh, none), Missing: "zz-reanchor-stamp"}, serving.Nothing, fresh, "zz-reanchor-stamp does not exist", time.Minute},
+		"the certificate nears its end":             {serving.Facts{Exists: true, State: state(old, none), Bundles: both(old.CA)}, serving.IssueNext, old, "", 0},
+		"the next CA is not published yet":          {serving.Facts{Exists: true, State: state(old, next), Bundles: both(old.CA)}, serving.Nothing, old, "", time.Minute},
+		"it was published a moment ago":             {serving.Facts{Exists: true, State: state(old, next), Bundles: both(append(old.CA, next.CA...)), NextSince: now.Add(-4 * time.Second)}, serving.Nothing, old, "", 6 * time.Second},
+		"it was published long enough ago":          {serving.Facts{Exists: true, State: state(old, next), Bundles: both(append(old.CA, next.CA...)), NextSince: now.Add(-10 * time.Second)}, serving.Promote, old, "", 0},
+		"the next one is broken":                    {serving.Facts{Exists: true, State: state(old, mixed), Bundles: both(old.CA)}, serving.IssueNext, old, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := serving.Next(tc.facts, policy(), now)
+			if d.Action != tc.action || !d.Serve.Equal(tc.serve) || d.After != tc.after {
+				t.Errorf("action %q (%s) after %s, serving the right one: %v", d.Action, d.Why, d.After, d.Serve.Equal(tc.serve))
+			}
+			if !strings.Contains(d.NotReady, tc.notReady) || (tc.notReady == "" && d.NotReady != "") {
+				t.Errorf("not ready: %q, want %q", d.NotReady, tc.notReady)
+			}
+			if d.Action == serving.Nothing && !bytes.Equal(d.Bundle, tc.facts.State.Bundle()) {
+				t.Error("the caBundle does not follow from the state")
+			}
+		})
+	}
+}
+
+func TestCertificatesOfOthersAreServedAndNeverWritten(t *testing.T) {
+	p := policy()
+	p.External = true
+	fresh, other := issue(t, now), issue(t, now)
+	other.CA = nil // files hold the leaf and its key
+	for name, tc := range map[string]struct {
+		facts    serving.Facts
+		serve    serving.Generation
+		notReady string
+	}{
+		"they fit":                         {serving.Facts{State: serving.State{Current: other}, Bundles: both(issueBundle(t, fresh))}, other, "not verify"},
+		"the caBundle trusts them":         {serving.Facts{State: serving.State{Current: fresh}, Bundles: both(fresh.CA)}, fresh, ""},
+		"files half written":               {serving.Facts{State: serving.State{Current: serving.Generation{Cert: fresh.Cert}}, Serving: fresh, Bundles: both(fresh.CA)}, fresh, ""},
+		"no files yet":                     {serving.Facts{Bundles: both(fresh.CA)}, serving.Generation{}, "no serving certificate"},
+		"the caBundle is not injected yet": {serving.Facts{State: serving.State{Current: fresh}, Bundles: both(nil)}, fresh, "caBundle"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := serving.Next(tc.facts, p, now)
+			if d.Action != serving.Nothing || d.Bundle != nil {
+				t.Errorf("writes %q", d.Action)
+			}
+			if !d.Serve.Equal(tc.serve) || !strings.Contains(d.NotReady, tc.notReady) || (tc.notReady == "" && d.NotReady != "") {
+				t.Errorf("serves the right one: %v, not ready: %q", d.Serve.Equal(tc.serve), d.NotReady)
+			}
+		})
+	}
+}
+
+func issueBundle(t *testing.T, g serving.Generation) []byte {
+	t.Helper()
+	return g.CA
+}
+
+// TestWhateverIsServedIsTrusted runs two replicas with clocks that tick in turn
+// through a year, with the Secret deleted, garbled and the caBundle emptied on
+// the way, and asks at every step whether each caBundle that an API server may
+// have cached trusts what each replica serves.
+func TestWhateverIsServedIsTrusted(t *testing.T) {
+	p := policy()
+	const step, year = 7 * time.Hour, 365 * 24 * time.Hour
+	var state serving.State
+	var published []byte
+	var cached []byte // what API servers have: one pause old at most
+	replicas := make([]serving.Generation, 2)
+	seen := make([]time.Time, 2)
+	rotations := 0
+	for at := now; at.Before(now.Add(year)); at = at.Add(step) {
+		switch at.Sub(now) / step {
+		case 20:
+			state = serving.State{}
+		case 30:
+			published = nil
+		}
+		for i := range replicas {
+			moment := at.Add(time.Duration(i) * time.Second)
+			cached = published
+			for range 10 {
+				holds := len(state.Next.CA) > 0 && bytes.Contains(published, state.Next.CA)
+				if !holds {
+					seen[i] = time.Time{}
+				} else if seen[i].IsZero() {
+					seen[i] = moment
+				}
+				d := serving.Next(serving.Facts{
+					State: state, Exists: !state.Current.Empty(), Serving: replicas[i], Bundles: both(published), NextSince: seen[i],
+				}, p, moment)
+				if d.Action != serving.Nothing {
+					if d.Action == serving.Promote {
+						rotations++
+					}
+					var err error
+					state, err = state.Apply(d.Action, replicas[i], func() (serving.Generation, error) {
+						return serving.Issue(p.Names, moment, p.Lifetime)
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				replicas[i], published = d.Serve, d.Bundle
+				break
+			}
+			for r, g := range replicas {
+				if g.Empty() || len(cached) == 0 {
+					continue
+				}
+				check := g
+				check.CA = cached
+				if err := check.Check(p.Names, moment); err != nil {
+					t.Fatalf("at %s replica %d is not trusted: %v", moment, r, err)
+				}
+			}
+		}
+	}
+	if rotations < 5 {
+		t.Errorf("%d rotations in a year", rotations)
+	}
+}
+
+func TestTheKeyOfTheCAIsNotKept(t *testing.T) {
+	g := issue(t, now)
+	if bytes.Count(append(append(append([]byte{}, g.CA...), g.Cert...), g.Key...), []byte("PRIVATE KEY-----\n")) != 2 {
+		t.Error("a generation holds one private key, that of the leaf")
+	}
+	pair, err := g.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pair.Leaf.IsCA || !bytes.Contains(g.Key, []byte("PRIVATE KEY")) {
+		t.Error("the key is not that of the leaf")
+	}
+}

@@ -1,0 +1,150 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync/atomic"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+)
+
+// Watcher keeps the Snapshot up to date: it watches MeshTrusts, AnchorRotations
+// and the metadata of namespaces, and builds a new snapshot when one changes.
+type Watcher struct {
+	cache    cache.Cache
+	texts    *bundle.Cache
+	metrics  *Metrics
+	snapshot atomic.Pointer[Snapshot]
+	changed  chan struct{}
+}
+
+// NewWatcher returns a Watcher that has read nothing yet.
+func NewWatcher(config *rest.Config, m *Metrics) (*Watcher, error) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("building the scheme: %w", err)
+	}
+	c, err := cache.New(config, cache.Options{
+		Scheme:           scheme,
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject:         map[client.Object]cache.ByObject{namespaces(): {Transform: onlyOptOut}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("building the cache: %w", err)
+	}
+	return &Watcher{cache: c, texts: NewCache(), metrics: m, changed: make(chan struct{}, 1)}, nil
+}
+
+// Snapshot returns the present snapshot; nil until everything has been read once.
+func (w *Watcher) Snapshot() *Snapshot { return w.snapshot.Load() }
+
+// Run watches until the context ends.
+func (w *Watcher) Run(ctx context.Context) error {
+	for _, object := range []client.Object{&v1alpha1.MeshTrust{}, &v1alpha1.AnchorRotation{}, namespaces()} {
+		// Not blocking: the caches start below, and may wait for their CRD.
+		informer, err := w.cache.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watching %T: %w", object, err)
+		}
+		if _, err := informer.AddEventHandler(w.handler()); err != nil {
+			return fmt.Errorf("watching %T: %w", object, err)
+		}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.cache.Start(ctx) }()
+	if w.cache.WaitForCacheSync(ctx) {
+		if err := w.rebuildUntil(ctx); err != nil {
+			return err
+		}
+	}
+	return <-ended
+}
+
+// rebuildUntil builds a snapshot now and after every change.
+func (w *Watcher) rebuildUntil(ctx context.Context) error {
+	for {
+		if err := w.rebuild(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.changed:
+		}
+	}
+}
+
+func (w *Watcher) rebuild(ctx context.Context) error {
+	world, err := w.read(ctx)
+	if err != nil {
+		return err
+	}
+	snapshot := NewSnapshot(world, w.texts)
+	w.snapshot.Store(snapshot)
+	w.metrics.Snapshot(snapshot)
+	return nil
+}
+
+// read lists from the cache. A failure is a defect of this program: nothing is
+// asked of the API server.
+func (w *Watcher) read(ctx context.Context) (World, error) {
+	var world World
+	var meshTrusts v1alpha1.MeshTrustList
+	if err := w.cache.List(ctx, &meshTrusts, client.UnsafeDisableDeepCopy); err != nil {
+		return world, fmt.Errorf("listing MeshTrusts: %w", err)
+	}
+	var rotations v1alpha1.AnchorRotationList
+	if err := w.cache.List(ctx, &rotations, client.UnsafeDisableDeepCopy); err != nil {
+		return world, fmt.Errorf("listing AnchorRotations: %w", err)
+	}
+	var all metav1.PartialObjectMetadataList
+	all.SetGroupVersionKind(namespaces().GroupVersionKind())
+	if err := w.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		return world, fmt.Errorf("listing namespaces: %w", err)
+	}
+	world.MeshTrusts, world.Rotations = meshTrusts.Items, rotations.Items
+	for i := range all.Items {
+		if OptsOut(all.Items[i].Annotations[v1alpha1.OptOutAnnotation]) {
+			world.OptOuts = append(world.OptOuts, all.Items[i].Name)
+		}
+	}
+	return world, nil
+}
+
+func (w *Watcher) handler() toolscache.ResourceEventHandler {
+	wake := func() {
+		select {
+		case w.changed <- struct{}{}:
+		default: // a build is due anyway
+		}
+	}
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { wake() },
+		UpdateFunc: func(any, any) { wake() },
+		DeleteFunc: func(any) { wake() },
+	}
+}
+
+func namespaces() *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
+}
+
+// onlyOptOut keeps of a namespace its name and whether it opted out.
+func onlyOptOut(object any) (any, error) {
+	n, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return object, nil
+	}
+	maps.DeleteFunc(n.Annotations, func(key, _ string) bool { return key != v1alpha1.OptOutAnnotation })
+	n.Labels, n.ManagedFields, n.OwnerReferences, n.Finalizers = nil, nil, nil, nil
+	return n, nil
+}

@@ -45,18 +45,22 @@ func target(s profile.Server, files []checker.File, local []string) (Target, boo
 		if len(f.Certs) == 0 || f.Orphan != "" || f.Use.Profile != s.Use.Profile {
 			continue
 		}
-		loads := slices.Contains(s.Loads, f.Use.Role) && sameInstance(s.Use.Instance, f.Use.Instance)
-		present = present || loads || slices.Contains(s.Beside, f.Use.Role)
-		if !loads {
-			continue
+		if slices.Contains(s.Loads, f.Use.Role) && sameInstance(s.Use.Instance, f.Use.Instance) {
+			present = true
+			t.listens(f.Certs[0], s.Port, local)
 		}
-		for _, ip := range f.Certs[0].IPAddresses {
-			if a := join(ip, s.Port); slices.Contains(local, ip) && !slices.Contains(t.Addresses, a) {
-				t.Addresses = append(t.Addresses, a)
-			}
-		}
+		present = present || slices.Contains(s.Beside, f.Use.Role)
 	}
 	return t, present
+}
+
+// listens adds the addresses of this node that a certificate names.
+func (t *Target) listens(c *checker.Cert, port int, local []string) {
+	for _, ip := range c.IPAddresses {
+		if a := join(ip, port); slices.Contains(local, ip) && !slices.Contains(t.Addresses, a) {
+			t.Addresses = append(t.Addresses, a)
+		}
+	}
 }
 
 // sameInstance: an unknown instance of a file could be main, which every
@@ -107,25 +111,28 @@ func Parse(text string) (Target, error) {
 }
 
 func hostPort(address string) (host, port string, err error) {
-	if scheme, _, ok := strings.Cut(address, "://"); ok {
-		u, err := url.Parse(address)
-		if err != nil || u.Hostname() == "" || (scheme != "https" && scheme != "tcp") {
-			return "", "", fmt.Errorf("reading endpoint %q: want https://host[:port], tcp://host:port or host:port", address)
-		}
-		port = u.Port()
-		if port == "" {
-			port = "443"
-		}
-		return u.Hostname(), port, nil
+	if strings.Contains(address, "://") {
+		return hostPortOfURL(address)
 	}
 	host, port, err = net.SplitHostPort(address)
 	if err != nil {
 		return "", "", fmt.Errorf("reading endpoint %q: %w", address, err)
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return "", "", fmt.Errorf("reading endpoint %q: the port must be 1 to 65535", address)
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || host == "" {
+		return "", "", fmt.Errorf("reading endpoint %q: want a host, and a port of 1 to 65535", address)
 	}
 	return host, port, nil
+}
+
+func hostPortOfURL(address string) (host, port string, err error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "tcp") {
+		return "", "", fmt.Errorf("reading endpoint %q: want https://host[:port], tcp://host:port or host:port", address)
+	}
+	if u.Port() == "" {
+		return u.Hostname(), "443", nil
+	}
+	return u.Hostname(), u.Port(), nil
 }
 
 // LooksLike reports whether a command-line argument is an endpoint rather than

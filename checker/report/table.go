@@ -89,35 +89,41 @@ func Table(w io.Writer, d *Document, o TableOptions) error {
 
 // layout chooses columns and their widths.
 func (t *table) layout(all []row) {
-	t.columns = []string{status, expires, left, subject, issuer, location}
-	name := maxName
-	switch {
-	case t.Wide:
-		t.columns = []string{status, expires, left, subject, issuer, usage, serial, fingerprint, key, disk, modified, location}
-		name = 0
-	case t.Width > 0 && t.Width < narrow:
-		name = shortName
-	case t.Width > 0 && t.Width < roomy:
-		t.columns = []string{status, expires, left, subject, location}
-		name = shortName
-	}
+	name := t.choose()
 	for _, c := range t.columns {
 		t.width[c] = len(c)
 	}
 	for i := range all {
 		r := &all[i]
 		r.cells[status] = r.status
+		for _, c := range []string{subject, issuer} {
+			r.cells[c] = shorten(r.cells[c], name)
+		}
 		for _, c := range t.columns {
-			if name > 0 && (c == subject || c == issuer) {
-				r.cells[c] = shorten(r.cells[c], name)
-			}
 			t.width[c] = max(t.width[c], utf8.RuneCountInString(r.cells[c]))
 		}
 	}
 }
 
+// choose sets the columns and returns how long a name may be; 0 is unlimited.
+func (t *table) choose() int {
+	t.columns = []string{status, expires, left, subject, issuer, location}
+	switch {
+	case t.Wide:
+		t.columns = []string{status, expires, left, subject, issuer, usage, serial, fingerprint, key, disk, modified, location}
+		return 0
+	case t.Width > 0 && t.Width < narrow:
+		return shortName
+	case t.Width > 0 && t.Width < roomy:
+		t.columns = []string{status, expires, left, subject, location}
+		return shortName
+	default:
+		return maxName
+	}
+}
+
 func shorten(s string, limit int) string {
-	if utf8.RuneCountInString(s) <= limit {
+	if limit == 0 || utf8.RuneCountInString(s) <= limit {
 		return s
 	}
 	return string([]rune(s)[:limit-1]) + "…"
@@ -178,27 +184,38 @@ func (t *table) row(r *row) {
 func (t *table) findings(r *row) {
 	var said []string
 	for i, f := range r.findings {
-		text := f.Message
-		if f.ID == checker.Orphaned && !t.Wide {
-			text = text[:max(strings.LastIndex(text, ";"), 0)]
-			if text == t.leftover {
-				continue
-			}
-			t.leftover = text
-		}
-		if !strings.HasPrefix(text, string(f.ID)) {
-			text = fmt.Sprintf("%s: %s", f.ID, f.Message)
-		}
-		if f.Path != "" && !strings.HasPrefix(r.cells[location], f.Path) {
-			text += " (" + f.Path + ")"
-		}
-		t.paragraph(indent, text)
-		if (f.Severity < checker.Warning && !t.Wide) || slices.Contains(said, f.Remedy) || sameRemedyFollows(r.findings[i+1:], f) {
+		text := t.text(r, f)
+		if text == "" {
 			continue
 		}
-		said = append(said, f.Remedy)
-		t.paragraph(indent+"→ ", f.Remedy)
+		t.paragraph(indent, text)
+		advice := f.Severity >= checker.Warning || t.Wide
+		if advice && !slices.Contains(said, f.Remedy) && !sameRemedyFollows(r.findings[i+1:], f) {
+			said = append(said, f.Remedy)
+			t.paragraph(indent+"→ ", f.Remedy)
+		}
 	}
+}
+
+// text is a finding's message with what is not clear from its row. It is empty
+// for a leftover with the same reason as the one before.
+func (t *table) text(r *row, f checker.Finding) string {
+	message := f.Message
+	if f.ID == checker.Orphaned && !t.Wide {
+		// Its dates are in the row.
+		message = message[:max(strings.LastIndex(message, ";"), 0)]
+		if message == t.leftover {
+			return ""
+		}
+		t.leftover = message
+	}
+	if !strings.HasPrefix(message, string(f.ID)) {
+		message = string(f.ID) + ": " + message
+	}
+	if f.Path != "" && !strings.HasPrefix(r.cells[location], f.Path) {
+		message += " (" + f.Path + ")"
+	}
+	return message
 }
 
 func sameRemedyFollows(later []checker.Finding, f checker.Finding) bool {

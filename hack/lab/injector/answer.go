@@ -52,9 +52,9 @@ func (i *Injector) respond(ctx context.Context, request *admissionv1.AdmissionRe
 		return response, nil
 	}
 	if !known {
-		return nil, errors.New("there is no trust bundle yet: ConfigMap " + controlPlane + "/" + BundleConfigMap)
+		return nil, errors.New("there is no trust bundle yet: ConfigMap " + i.options.ControlPlane + "/" + BundleConfigMap)
 	}
-	patch, err := inject(&pod, request.Namespace, namespace.Annotations, text)
+	patch, err := inject(&pod, target{request.Namespace, namespace.Annotations, i.options.ControlPlane}, text)
 	if err != nil {
 		return nil, err
 	}

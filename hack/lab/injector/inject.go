@@ -18,6 +18,7 @@ const (
 	nativeSidecarAnnotation = "config.linkerd.io/proxy-enable-native-sidecar"
 	proxyContainer          = "linkerd-proxy"
 	anchorsVariable         = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
+	namespaceVariable       = "_l5d_ns"
 	version                 = "edge-26.8.3"
 	serviceAccountPath      = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
@@ -63,16 +64,27 @@ func annotation(pod *corev1.Pod, namespace map[string]string, key string) string
 	return namespace[key]
 }
 
+// target is where a pod is injected: its namespace with its annotations, and
+// the control plane that the proxy is to belong to.
+type target struct {
+	namespace    string
+	annotations  map[string]string
+	controlPlane string
+}
+
 // inject makes the patch that adds the proxy to a pod, with the trust anchors as
 // a literal: the file's text trimmed, and a new line.
-func inject(pod *corev1.Pod, namespaceName string, namespace map[string]string, anchors string) ([]operation, error) {
+func inject(pod *corev1.Pod, in target, anchors string) ([]operation, error) {
 	var add addition
 	if err := json.Unmarshal(added, &add); err != nil {
 		return nil, fmt.Errorf("reading what is to be added: %w", err)
 	}
 	for i := range add.Proxy.Env {
-		if add.Proxy.Env[i].Name == anchorsVariable {
+		switch add.Proxy.Env[i].Name {
+		case anchorsVariable:
 			add.Proxy.Env[i].Value = strings.TrimSpace(anchors) + "\n"
+		case namespaceVariable:
+			add.Proxy.Env[i].Value = in.controlPlane
 		}
 	}
 	if mount, ok := serviceAccountMount(pod); ok {
@@ -81,10 +93,10 @@ func inject(pod *corev1.Pod, namespaceName string, namespace map[string]string, 
 	}
 	patch := []operation{
 		{"add", "/metadata/annotations", merged(pod.Annotations, annotations(anchors))},
-		{"add", "/metadata/labels", merged(pod.Labels, labels(pod, namespaceName))},
+		{"add", "/metadata/labels", merged(pod.Labels, labels(pod, in))},
 		{"add", "/spec/volumes", append(slices.Clone(pod.Spec.Volumes), add.Volumes...)},
 	}
-	if annotation(pod, namespace, nativeSidecarAnnotation) == "false" {
+	if annotation(pod, in.annotations, nativeSidecarAnnotation) == "false" {
 		return append(patch, classic(pod, add)...), nil
 	}
 	// In front, so that the pod's own init containers have the network.
@@ -123,8 +135,8 @@ func annotations(anchors string) map[string]string {
 	}
 }
 
-func labels(pod *corev1.Pod, namespace string) map[string]string {
-	l := map[string]string{"linkerd.io/control-plane-ns": controlPlane, "linkerd.io/workload-ns": namespace}
+func labels(pod *corev1.Pod, in target) map[string]string {
+	l := map[string]string{"linkerd.io/control-plane-ns": in.controlPlane, "linkerd.io/workload-ns": in.namespace}
 	if len(pod.OwnerReferences) == 0 {
 		return l
 	}

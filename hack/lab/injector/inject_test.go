@@ -80,7 +80,7 @@ func TestInjectionEqualsLinkerds(t *testing.T) {
 			if wanted(&after, enabled) {
 				t.Error("it would be injected twice")
 			}
-			patch, err := inject(pod, review.Request.Namespace, enabled, bundle)
+			patch, err := inject(pod, target{review.Request.Namespace, enabled, DefaultControlPlane}, bundle)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -38,22 +38,31 @@ const (
 	// WebhookConfiguration is the MutatingWebhookConfiguration that Start makes.
 	WebhookConfiguration = "linkerd-proxy-injector-webhook-config"
 	// BundleConfigMap and BundleKey are where the trust bundle is read from, in
-	// namespace linkerd.
+	// the control plane's namespace.
 	BundleConfigMap = "linkerd-identity-trust-roots"
 	BundleKey       = "ca-bundle.crt"
 
-	controlPlane = "linkerd"
-	timeout      = int32(10)
+	// DefaultControlPlane is the namespace of Linkerd's control plane.
+	DefaultControlPlane = "linkerd"
+	// MeshLabel, on a namespace, gives its pods to the injector of a control
+	// plane in another namespace than that.
+	MeshLabel = "lab.reanchor.dev/mesh"
+
+	timeout = int32(10)
 )
 
 // Options of an injector. The zero value is one replica without lag.
 type Options struct {
+	// ControlPlane is the namespace of the control plane; DefaultControlPlane
+	// when empty, which has the pods of all namespaces without MeshLabel. Several
+	// control planes can be there side by side.
+	ControlPlane string
 	// Replicas is how many there are; 0 means 1. With PodSelector it has no effect.
 	Replicas int
 	// Lags are those of the replicas, in order; when there are more replicas
 	// they start over. None means no lag.
 	Lags []time.Duration
-	// PodSelector is the label selector of the pods in namespace linkerd that
+	// PodSelector is the label selector of the pods in namespace ControlPlane that
 	// are the replicas. While none is Ready, every connection is refused.
 	PodSelector string
 	// FailurePolicy is Ignore when empty, as in Linkerd without its HA values.
@@ -82,6 +91,9 @@ func Start(ctx context.Context, config *rest.Config, o Options) (*Injector, erro
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("building the injector's client: %w", err)
+	}
+	if o.ControlPlane == "" {
+		o.ControlPlane = DefaultControlPlane
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
@@ -130,7 +142,7 @@ func (i *Injector) register(ctx context.Context, caBundle []byte) error {
 		return err
 	}
 	_, err := configurations.Create(ctx, &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: WebhookConfiguration},
+		ObjectMeta: metav1.ObjectMeta{Name: i.configuration()},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
 			Name:                    "linkerd-proxy-injector.linkerd.io",
 			ClientConfig:            admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: caBundle},
@@ -143,6 +155,7 @@ func (i *Injector) register(ctx context.Context, caBundle []byte) error {
 			NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 				{Key: "config.linkerd.io/admission-webhooks", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"disabled"}},
 				{Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"kube-system", "cert-manager"}},
+				i.own(),
 			}},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
@@ -158,9 +171,25 @@ func (i *Injector) register(ctx context.Context, caBundle []byte) error {
 	return nil
 }
 
+// configuration is the name of the webhook's configuration.
+func (i *Injector) configuration() string {
+	if i.options.ControlPlane == DefaultControlPlane {
+		return WebhookConfiguration
+	}
+	return WebhookConfiguration + "-" + i.options.ControlPlane
+}
+
+// own selects the namespaces whose pods are this injector's.
+func (i *Injector) own() metav1.LabelSelectorRequirement {
+	if i.options.ControlPlane == DefaultControlPlane {
+		return metav1.LabelSelectorRequirement{Key: MeshLabel, Operator: metav1.LabelSelectorOpDoesNotExist}
+	}
+	return metav1.LabelSelectorRequirement{Key: MeshLabel, Operator: metav1.LabelSelectorOpIn, Values: []string{i.options.ControlPlane}}
+}
+
 func (i *Injector) unregister(ctx context.Context) error {
 	err := i.client.AdmissionregistrationV1().MutatingWebhookConfigurations().
-		Delete(ctx, WebhookConfiguration, metav1.DeleteOptions{})
+		Delete(ctx, i.configuration(), metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("removing the injector's webhook: %w", err)
 	}

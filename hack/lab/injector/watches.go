@@ -29,7 +29,7 @@ type watches struct {
 func newWatches(client kubernetes.Interface, o Options) *watches {
 	factory := func(tweak func(*metav1.ListOptions)) informers.SharedInformerFactory {
 		return informers.NewSharedInformerFactoryWithOptions(client, 0,
-			informers.WithNamespace(controlPlane), informers.WithTweakListOptions(tweak))
+			informers.WithNamespace(o.ControlPlane), informers.WithTweakListOptions(tweak))
 	}
 	return &watches{
 		options: o,

@@ -14,6 +14,8 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+
+	"k8s.io/utils/clock"
 )
 
 const (
@@ -151,7 +153,7 @@ func compile(ctx context.Context, source, target string, progress io.Writer) err
 	}
 	// -v names each package as it is compiled, which is all there is to show.
 	cmd := goCommand(ctx, source, "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", target, ".")
-	report := newReport(progress, "lab: building the control plane (ten minutes on two cores the first time)")
+	report := newReport(progress, "lab: building the control plane (ten minutes on two cores the first time)", clock.RealClock{})
 	cmd.Stdout, cmd.Stderr = report, report
 	err = cmd.Run()
 	report.close()

@@ -99,6 +99,9 @@ func TestTwoLabsRunSideBySideAndStopLeavesNothing(t *testing.T) {
 	if err := l.Stop(); err != nil {
 		t.Errorf("stopping again: %v", err)
 	}
+	if err := l.StartComponent(lab.Etcd); err == nil {
+		t.Error("a component of a stopped lab was started")
+	}
 	if err := shared.Err(); err != nil {
 		t.Errorf("the other lab suffered: %v", err)
 	}
@@ -260,6 +263,24 @@ func TestAComponentThatCannotStartFailsTheStartAndLeavesNothing(t *testing.T) {
 	noProcesses(t, dir)
 }
 
+func TestAStartThatIsCancelledLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		eventually(t, "the API server is started", func() error {
+			if len(processes(t, dir)) < 2 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		cancel()
+	}()
+	if _, err := lab.Start(ctx, lab.Options{Dir: dir}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	noProcesses(t, dir)
+}
+
 func TestConfigForActsUnderTheRBACOfItsServiceAccount(t *testing.T) {
 	admin := client(t, shared)
 	ns := namespace(t, admin, "rbac")
@@ -387,6 +408,45 @@ func TestANamedLabOutlivesItsStarterUntilDown(t *testing.T) {
 	}
 	if err := lab.Down(name); err != nil {
 		t.Errorf("Down again: %v", err)
+	}
+}
+
+func TestDownClearsALabWhoseStarterWasKilledHalfWay(t *testing.T) {
+	name := fmt.Sprintf("half-%d", os.Getpid())
+	t.Cleanup(func() { lab.Down(name) })
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), starterVariable+"="+upPrefix+name)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first component is started", func() error {
+		n, err := lab.Status(name)
+		if err == nil && len(n.Components) == 0 {
+			err = errors.New("none yet")
+		}
+		return err
+	})
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	n, err := lab.Status(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Running() {
+		t.Errorf("it counts as running: %+v", n)
+	}
+	dir := filepath.Dir(n.LogDir)
+	if len(processes(t, dir)) == 0 {
+		t.Error("nothing is left to clear, so the test shows nothing")
+	}
+	if err := lab.Down(name); err != nil {
+		t.Fatal(err)
+	}
+	if left := processes(t, dir); len(left) != 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,8 +20,11 @@ import (
 )
 
 // starterVariable makes the test binary a program that starts a lab and waits
-// to be killed.
-const starterVariable = "REANCHOR_LAB_TEST_STARTER"
+// to be killed; its value says which.
+const (
+	starterVariable = "REANCHOR_LAB_TEST_STARTER"
+	upPrefix        = "up:" // a named lab, else the folder of an ordinary one
+)
 
 // shared is the lab of the tests that do no harm to it; TestMain starts it once.
 var shared *lab.Lab
@@ -47,15 +51,22 @@ func run(m *testing.M) int {
 	return code
 }
 
-// starter starts a lab, tells its folder on standard output, and hangs.
+// starter starts a lab, says so on standard output, and hangs.
 func starter() int {
-	l, err := lab.Start(context.Background(), lab.Options{Nodes: 1, Dir: os.Getenv(starterVariable), CertManager: true})
+	var err error
+	if name, found := strings.CutPrefix(os.Getenv(starterVariable), upPrefix); found {
+		_, err = lab.Up(context.Background(), name, lab.Options{Nodes: 1})
+	} else {
+		_, err = lab.Start(context.Background(), lab.Options{Nodes: 1, Dir: os.Getenv(starterVariable), CertManager: true})
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Println(l.LogDir())
-	select {}
+	fmt.Println("started")
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 func client(t *testing.T, l *lab.Lab) kubernetes.Interface {

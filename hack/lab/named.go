@@ -30,6 +30,8 @@ type Named struct {
 	LogDir string `json:"logDir"`
 	// Components are in the order in which they were started.
 	Components []NamedComponent `json:"components"`
+	// Complete is false until the start has succeeded.
+	Complete bool `json:"complete"`
 }
 
 // NamedComponent is one process of a named lab.
@@ -46,9 +48,9 @@ func (c NamedComponent) Running() bool {
 	return err == nil && started == c.Started
 }
 
-// Running tells whether every component is.
+// Running tells whether the lab was started wholly and every component is there.
 func (n Named) Running() bool {
-	return len(n.Components) > 0 && !slices.ContainsFunc(n.Components, func(c NamedComponent) bool { return !c.Running() })
+	return n.Complete && !slices.ContainsFunc(n.Components, func(c NamedComponent) bool { return !c.Running() })
 }
 
 // Up starts a lab that runs until Down, and returns the one of that name when it
@@ -80,6 +82,10 @@ func Up(ctx context.Context, name string, o Options) (Named, error) {
 	l, err := Start(ctx, o)
 	if err != nil {
 		return Named{}, err
+	}
+	n.Complete = true
+	if err := n.write(dir); err != nil {
+		return Named{}, errors.Join(err, l.Stop())
 	}
 	l.letGo()
 	return n, nil
@@ -159,6 +165,11 @@ func Down(name string) error {
 		return err
 	}
 	slices.Reverse(n.Components)
+	for _, pid := range strays(dir) {
+		if started, err := startedAt(pid); err == nil {
+			n.Components = append(n.Components, NamedComponent{Component: "unrecorded", PID: pid, Started: started})
+		}
+	}
 	for _, c := range n.Components {
 		if err := c.kill(); err != nil {
 			return err

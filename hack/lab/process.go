@@ -19,18 +19,24 @@ import (
 // any goroutine may be killed while the program goes on.
 type spawner struct {
 	requests chan func()
+	closed   chan struct{}
 	attr     func() *syscall.SysProcAttr
 }
 
 func newSpawner(detach bool) *spawner {
-	s := &spawner{requests: make(chan func()), attr: attachedAttr}
+	s := &spawner{requests: make(chan func()), closed: make(chan struct{}), attr: attachedAttr}
 	if detach {
 		s.attr = detachedAttr
 	}
 	go func() {
 		runtime.LockOSThread()
-		for request := range s.requests {
-			request()
+		for {
+			select {
+			case request := <-s.requests:
+				request()
+			case <-s.closed:
+				return
+			}
 		}
 	}()
 	return s
@@ -39,12 +45,16 @@ func newSpawner(detach bool) *spawner {
 func (s *spawner) start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = s.attr()
 	result := make(chan error, 1)
-	s.requests <- func() { result <- cmd.Start() }
-	return <-result
+	select {
+	case s.requests <- func() { result <- cmd.Start() }:
+		return <-result
+	case <-s.closed:
+		return errors.New("the lab has been stopped")
+	}
 }
 
 // close ends the thread, and with it, on Linux, every child that still runs.
-func (s *spawner) close() { close(s.requests) }
+func (s *spawner) close() { close(s.closed) }
 
 // process is one component, which may be killed and started again.
 type process struct {

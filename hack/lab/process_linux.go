@@ -3,6 +3,9 @@ package lab
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -32,4 +35,35 @@ func startedAt(pid int) (string, error) {
 		return "", fmt.Errorf("process %d has ended: %w", pid, os.ErrProcessDone)
 	}
 	return fields[19], nil
+}
+
+// strays finds the processes that a lab in dir started: those with a flag that
+// names a file in it. It catches the one that was started and not yet recorded
+// when its starter was killed.
+func strays(dir string) []int {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil // the pattern is right
+	}
+	var found []int
+	for _, file := range files {
+		line, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && hasFlagIn(dir, string(line)) {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// hasFlagIn tells whether an argument has the form --flag=DIR/..., so that a
+// pager or an editor of one of the lab's files is no part of the lab.
+func hasFlagIn(dir, commandLine string) bool {
+	return slices.ContainsFunc(strings.Split(commandLine, "\x00"), func(argument string) bool {
+		flag, value, _ := strings.Cut(argument, "=")
+		return strings.HasPrefix(flag, "--") && strings.HasPrefix(value, dir+string(filepath.Separator))
+	})
 }

@@ -32,11 +32,12 @@ type report struct {
 	mu      sync.Mutex
 	partial []byte
 	last    []string
-	lines   int
+	// modules that go has downloaded and packages that it has compiled
+	modules, packages int
 }
 
-func newReport(out io.Writer, what string) *report {
-	r := &report{out: out, what: what, terminal: isTerminal(out), clock: clock.RealClock{}, stop: make(chan struct{})}
+func newReport(out io.Writer, what string, c clock.WithTicker) *report {
+	r := &report{out: out, what: what, terminal: isTerminal(out), clock: c, stop: make(chan struct{})}
 	r.began = r.clock.Now()
 	r.stopped.Go(r.run)
 	return r
@@ -61,17 +62,20 @@ func (r *report) run() {
 
 func (r *report) print() {
 	r.mu.Lock()
-	lines := r.lines
+	modules, packages := r.modules, r.packages
 	r.mu.Unlock()
-	elapsed := r.clock.Since(r.began).Round(time.Second)
+	line := fmt.Sprintf("%s: %s, %d modules downloaded, %d packages compiled",
+		r.what, r.clock.Since(r.began).Round(time.Second), modules, packages)
 	if r.terminal {
-		fmt.Fprintf(r.out, "\r\033[K%s: %s, %d packages", r.what, elapsed, lines)
-		return
+		line = "\r\033[K" + line
+	} else {
+		line += "\n"
 	}
-	fmt.Fprintf(r.out, "%s: %s, %d packages\n", r.what, elapsed, lines)
+	fmt.Fprint(r.out, line)
 }
 
-// Write takes the command's output; a line is a package.
+// Write takes go's output: a line is a package, or says that a module is being
+// downloaded.
 func (r *report) Write(data []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -81,7 +85,11 @@ func (r *report) Write(data []byte) (int, error) {
 		if !found {
 			return len(data), nil
 		}
-		r.lines++
+		if bytes.HasPrefix(line, []byte("go: ")) {
+			r.modules++
+		} else {
+			r.packages++
+		}
 		r.last = append(r.last, string(line))
 		r.last = r.last[max(0, len(r.last)-tailLines):]
 		r.partial = rest

@@ -1,0 +1,210 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab"
+	manifests "github.com/reanchor/reanchor/manifests/webhook"
+)
+
+// Names of the installation.
+const (
+	systemNamespace = "reanchor-system"
+	serviceAccount  = "reanchor-webhook"
+	servingSecret   = "reanchor-webhook-tls"
+	stampName       = "zz-reanchor-stamp"
+	validateName    = "reanchor-validate"
+)
+
+// cluster is the lab with the admission edge installed. The tests of this
+// package share it, one after the other.
+type cluster struct {
+	lab        *lab.Lab
+	kube       kubernetes.Interface
+	client     client.Client
+	binary     string
+	kubeconfig string
+	balancer   *balancer
+	replicas   []*replica
+}
+
+var shared *cluster
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "reanchor-admission-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	shared, err = start(dir)
+	if shared != nil {
+		defer shared.stop()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// start brings up everything. What is up when it fails is in the cluster it
+// returns.
+func start(dir string) (*cluster, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute) // a first start builds the lab
+	defer cancel()
+	c := &cluster{binary: filepath.Join(dir, "reanchor"), kubeconfig: filepath.Join(dir, "kubeconfig")}
+	build := exec.CommandContext(ctx, "go", "build", "-o", c.binary, "../../cmd/reanchor")
+	if out, err := build.CombinedOutput(); err != nil {
+		return c, fmt.Errorf("building the program: %w: %s", err, out)
+	}
+	var err error
+	if c.lab, err = lab.Start(ctx, lab.Options{Nodes: 2, Progress: os.Stderr}); err != nil {
+		return c, err
+	}
+	if err := c.lab.InstallCRDs(ctx, "../../manifests/crds"); err != nil {
+		return c, err
+	}
+	if err := c.connect(); err != nil {
+		return c, err
+	}
+	if err := c.install(ctx); err != nil {
+		return c, err
+	}
+	for range 2 {
+		c.replicas = append(c.replicas, newReplica(c, dir))
+	}
+	c.balancer.backends = c.replicas
+	return c, c.startReplicas(ctx)
+}
+
+func (c *cluster) connect() error {
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return err
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	var err error
+	if c.client, err = client.New(c.lab.Config(), client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	c.kube, err = kubernetes.NewForConfig(c.lab.Config())
+	return err
+}
+
+// install applies the manifests, with a balancer in the place of the Service.
+func (c *cluster) install(ctx context.Context) error {
+	for file, objects := range map[string][]client.Object{
+		"namespace.yaml": {&corev1.Namespace{}},
+		"rbac.yaml": {
+			&corev1.ServiceAccount{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
+		},
+	} {
+		documents, err := manifests.Documents(file)
+		if err != nil {
+			return err
+		}
+		for i, object := range objects {
+			if err := yaml.UnmarshalStrict(documents[i], object); err != nil {
+				return fmt.Errorf("decoding %s: %w", file, err)
+			}
+			if err := c.createInNamespace(ctx, object); err != nil {
+				return err
+			}
+		}
+	}
+	var err error
+	if c.balancer, err = newBalancer(); err != nil {
+		return err
+	}
+	mutating, validating, err := manifests.ConfigurationsFor(c.balancer.url(0))
+	if err != nil {
+		return err
+	}
+	if err := c.client.Create(ctx, mutating); err != nil {
+		return err
+	}
+	if err := c.client.Create(ctx, validating); err != nil {
+		return err
+	}
+	config, err := c.lab.ConfigFor(ctx, systemNamespace, serviceAccount)
+	if err != nil {
+		return err
+	}
+	return writeKubeconfig(c.kubeconfig, config)
+}
+
+// createInNamespace creates an object, and first its namespace: the files come
+// in no order.
+func (c *cluster) createInNamespace(ctx context.Context, object client.Object) error {
+	if object.GetNamespace() != "" {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: object.GetNamespace()}}
+		if err := client.IgnoreAlreadyExists(c.client.Create(ctx, namespace)); err != nil {
+			return err
+		}
+	}
+	return client.IgnoreAlreadyExists(c.client.Create(ctx, object))
+}
+
+func writeKubeconfig(path string, config *rest.Config) error {
+	kc := clientcmdapi.NewConfig()
+	kc.Clusters["lab"] = &clientcmdapi.Cluster{
+		Server: config.Host, CertificateAuthority: config.CAFile, CertificateAuthorityData: config.CAData,
+	}
+	kc.AuthInfos["webhook"] = &clientcmdapi.AuthInfo{Token: config.BearerToken}
+	kc.Contexts["lab"] = &clientcmdapi.Context{Cluster: "lab", AuthInfo: "webhook"}
+	kc.CurrentContext = "lab"
+	return clientcmd.WriteToFile(*kc, path)
+}
+
+// startReplicas starts those that are not running and waits until all are ready.
+func (c *cluster) startReplicas(ctx context.Context, args ...string) error {
+	for _, r := range c.replicas {
+		if err := r.start(args...); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.replicas {
+		if err := r.waitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cluster) stop() {
+	for _, r := range c.replicas {
+		r.kill()
+	}
+	if c.balancer != nil {
+		c.balancer.close()
+	}
+	if c.lab != nil {
+		if err := c.lab.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+}

@@ -59,4 +59,4 @@ bench: ## Measure admission and inventory
 	go test -run '^$$' -bench . ./webhook ./rotation/inventory ./checker
 
 bench-scale: ## Measure the inventory with 20,000 pods in a lab
-	go run ./hack/benchscale
+	go run ./hack/bench/scale

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 
 	"k8s.io/utils/clock"
 )
@@ -156,7 +157,10 @@ func compile(ctx context.Context, source, target string, progress io.Writer) err
 	report := newReport(progress, "lab: building the control plane (ten minutes on two cores the first time)", clock.RealClock{})
 	cmd.Stdout, cmd.Stderr = report, report
 	err = cmd.Run()
-	report.close()
+	report.close(err == nil)
+	if ctx.Err() != nil {
+		return fmt.Errorf("building the lab's control plane: %w", context.Cause(ctx))
+	}
 	if err != nil {
 		return fmt.Errorf("building the lab's control plane: %w; the end of go's output:\n%s", err, report.tail())
 	}
@@ -166,6 +170,9 @@ func compile(ctx context.Context, source, target string, progress io.Writer) err
 func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
+	// An interrupted go command ends the compilers that it has started.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	// No C compiler is needed, so none must be found; and the nested module
 	// stands alone whatever workspace it is checked out in.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")

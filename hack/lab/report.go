@@ -98,14 +98,15 @@ func (r *report) Write(data []byte) (int, error) {
 
 func (r *report) tail() string { return strings.Join(r.last, "\n") }
 
-// close ends the reporting; a command of less than one interval prints nothing.
-func (r *report) close() {
+// close ends the reporting. A command that succeeds within one interval has
+// printed nothing, unless it is on a terminal, where that is gone again.
+func (r *report) close(success bool) {
 	close(r.stop)
 	r.stopped.Wait()
 	if r.terminal {
 		fmt.Fprint(r.out, "\r\033[K")
 	}
-	if elapsed := r.clock.Since(r.began); elapsed >= reportInterval {
+	if elapsed := r.clock.Since(r.began); success && elapsed >= reportInterval {
 		fmt.Fprintf(r.out, "lab: built in %s\n", elapsed.Round(time.Second))
 	}
 }

@@ -51,7 +51,7 @@ func TestABuildReportsEveryTenSeconds(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	r.close()
+	r.close(true)
 	want := "building: 10s, 25 modules downloaded, 25 packages compiled\nlab: built in 10s\n"
 	if got := out.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -29,7 +30,7 @@ const probesPerReplica = 8
 // through the injector and create nothing.
 type fence struct {
 	client client.Client
-	// namespace is where probes are made.
+	// namespace is where probes are made, unless another is labelled for the mesh.
 	namespace string
 
 	mu     sync.Mutex
@@ -119,13 +120,13 @@ func (f *fence) burst(ctx context.Context, o *observation, size int, now time.Ti
 
 // one makes a single probe.
 func (f *fence) one(ctx context.Context, o *observation, now time.Time) burst {
-	pod := probePod(f.namespace)
+	pod := probePod(cmp.Or(o.probeNamespace, f.namespace))
 	if err := f.client.Create(ctx, pod, client.DryRunAll); err != nil {
-		return burst{outcome: rollout.Refused, message: fmt.Sprintf("a dry run of a pod in namespace %s was refused: %v", f.namespace, err)}
+		return burst{outcome: rollout.Refused, message: fmt.Sprintf("a dry run of a pod in namespace %s was refused: %v", pod.Namespace, err)}
 	}
 	view := mesh.ViewOf(pod)
 	if !o.mesh.Member(view) {
-		return burst{outcome: rollout.Refused, message: "a dry run of a pod in namespace " + f.namespace + " came back without a proxy; is the injector running, and is that namespace not excluded from injection?"}
+		return burst{outcome: rollout.Refused, message: "a dry run of a pod in namespace " + pod.Namespace + " came back without a proxy; is the injector running, and is that namespace not excluded from injection?"}
 	}
 	return judge(o.mesh.Trust(view, mesh.World{Now: now}), o.current, now)
 }

@@ -31,6 +31,8 @@ type observation struct {
 	owners  []inventory.Workload
 	facts   rollout.Facts
 	writer  owner.Writer
+	// probeNamespace is the namespace that is labelled for this mesh's probes.
+	probeNamespace string
 	// unfit counts the pods, exempt ones included, that do not provably trust
 	// the whole bundle.
 	unfit int
@@ -119,6 +121,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {
 		return err
 	}
+	o.probeNamespace = probeNamespace(mt.Name, s.namespaces)
 	s.expected, s.refused = r.memory.of(mt.Name)
 	if mt.Status.Issuer != nil {
 		s.verifiers, s.known = setOf(mt.Status.Issuer.VerifiedBy, o.current), true
@@ -195,6 +198,18 @@ func countUnfit(owners []inventory.Workload) int {
 		}
 	}
 	return n
+}
+
+// probeNamespace returns the namespace that is labelled for the probes of a
+// mesh, the first by name; "" for none.
+func probeNamespace(mesh string, namespaces map[string]*corev1.Namespace) string {
+	first := ""
+	for name, ns := range namespaces {
+		if ns.Labels[v1alpha1.ProbeForLabel] == mesh && (first == "" || name < first) {
+			first = name
+		}
+	}
+	return first
 }
 
 // surroundings returns the cached namespaces and nodes by name.

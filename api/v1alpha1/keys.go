@@ -28,6 +28,11 @@ const (
 	// OptOutAdmission and OptOutRollout; on a workload OptOutRollout; on a pod
 	// template OptOutAdmission.
 	OptOutAnnotation = Group + "/opt-out"
+	// ProbeForLabel on a namespace makes it the one in which the injector of
+	// the MeshTrust that it names is probed by dry runs, in place of the
+	// controller's own. Needed where several meshes share a cluster: each probe
+	// must pass through the right injector.
+	ProbeForLabel = Group + "/probe-for"
 	// RolloutStrategyAnnotation on a workload or a namespace chooses how pods
 	// are replaced: RolloutStrategyRestart or RolloutStrategyEvict.
 	RolloutStrategyAnnotation = Group + "/rollout-strategy"

@@ -1,0 +1,81 @@
+// Package e2e holds whole scenarios on a real control plane. Every scenario has
+// a mesh of its own: a control-plane namespace, an injector, a MeshTrust. They
+// share one lab and one controller, which runs as the real program under the
+// RBAC of the manifests, and run side by side. Each asserts the world: pods,
+// revisions and status; never logs.
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab"
+)
+
+// env is what the scenarios share.
+var env struct {
+	lab     *lab.Lab
+	client  client.Client
+	scheme  *runtime.Scheme
+	program string
+	leader  *controller
+}
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	if env.lab, err = lab.Start(ctx, lab.Options{CertManager: true, TrustManager: true, Progress: os.Stderr}); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, env.lab.Stop()) }()
+	dir, err := os.MkdirTemp("", "reanchor-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	env.scheme = runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(env.scheme), v1alpha1.AddToScheme(env.scheme)); err != nil {
+		return 1, err
+	}
+	if env.client, err = client.New(env.lab.Config(), client.Options{Scheme: env.scheme}); err != nil {
+		return 1, err
+	}
+	if env.program, err = buildProgram(ctx, dir); err != nil {
+		return 1, err
+	}
+	if err := install(ctx, env.lab, env.client, "../../manifests"); err != nil {
+		return 1, err
+	}
+	kubeconfig, err := kubeconfigFor(ctx, dir, "reanchor-controller")
+	if err != nil {
+		return 1, err
+	}
+	if env.leader, err = startController(dir, "controller", kubeconfig); err != nil {
+		return 1, err
+	}
+	defer func() {
+		env.leader.stop()
+		if code != 0 {
+			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", env.leader.tail(60))
+		}
+	}()
+	return m.Run(), nil
+}

@@ -27,7 +27,7 @@ type Content struct {
 	MaybeUnfinished bool
 }
 
-// Decoder decodes files, parsing each distinct certificate once. It is safe for
+// Decoder decodes files, keeping each distinct certificate once. It is safe for
 // concurrent use.
 type Decoder struct {
 	passphrase []byte
@@ -141,11 +141,21 @@ func (d *Decoder) certificate(c *Content, der []byte, where string) {
 			c.fault(checker.BadDER, "%s is %v", where, err)
 			return
 		}
-		d.mu.Lock()
-		d.known[id] = cert
-		d.mu.Unlock()
+		cert = d.keep(id, cert)
 	}
 	c.Certs = append(c.Certs, cert)
+}
+
+// keep stores a certificate, unless another worker was faster: then that one
+// is used, so that there is one copy.
+func (d *Decoder) keep(id checker.Fingerprint, c *checker.Cert) *checker.Cert {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if known := d.known[id]; known != nil {
+		return known
+	}
+	d.known[id] = c
+	return c
 }
 
 // der reads certificates that follow one another without armour.

@@ -275,6 +275,35 @@ func TestInjector(t *testing.T) {
 			return nil
 		})
 	})
+	t.Run("two control planes have each their own namespaces", func(t *testing.T) {
+		c := c.with(t)
+		for name, labels := range map[string]map[string]string{"other": nil, "other-apps": {injector.MeshLabel: "other"}} {
+			namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+				Name: name, Labels: labels, Annotations: map[string]string{"linkerd.io/inject": "enabled"},
+			}}
+			if _, err := c.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			c.eventually("service account", func() error {
+				_, err := c.client.CoreV1().ServiceAccounts(name).Get(t.Context(), "default", metav1.GetOptions{})
+				return err
+			})
+		}
+		c.publish("first")
+		bundle := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: injector.BundleConfigMap}, Data: map[string]string{injector.BundleKey: "second"}}
+		if _, err := c.client.CoreV1().ConfigMaps("other").Create(t.Context(), bundle, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		c.injector(injector.Options{})
+		c.injector(injector.Options{ControlPlane: "other"})
+		c.eventually("each injects its own", func() error {
+			own, theirs := c.dryRun(meshed, nil), c.dryRun("other-apps", nil)
+			if own != "first\n" || theirs != "second\n" {
+				return fmt.Errorf("anchors %q and %q", own, theirs)
+			}
+			return nil
+		})
+	})
 	t.Run("with every replica dead the failure policy decides", func(t *testing.T) {
 		c := c.with(t)
 		ignoring := c.injector(injector.Options{})

@@ -21,6 +21,10 @@ import (
 // its way to the API server, and JSON is wider than the protobuf it may come in.
 const MaxBody = 7 << 20
 
+// maxDrain bounds what is read and dropped of a larger body, in bytes, so that
+// a client that is still writing gets to read why it was refused.
+const maxDrain = 16 << 20
+
 // decider is one of the Snapshot's two functions.
 type decider func(s *Snapshot, r *review.Request, now time.Time) Decision
 
@@ -127,7 +131,7 @@ func checkHeader(r *http.Request) *refusal {
 // believed only as far as the buffer goes.
 func read(r *http.Request, buffer []byte) (string, *refusal) {
 	if r.ContentLength > MaxBody {
-		return "", tooLarge()
+		return "", tooLarge(r.Body)
 	}
 	var text strings.Builder
 	if r.ContentLength > 0 {
@@ -136,7 +140,7 @@ func read(r *http.Request, buffer []byte) (string, *refusal) {
 	for {
 		n, err := r.Body.Read(buffer)
 		if text.Len()+n > MaxBody {
-			return "", tooLarge()
+			return "", tooLarge(r.Body)
 		}
 		text.Write(buffer[:n])
 		switch {
@@ -148,6 +152,8 @@ func read(r *http.Request, buffer []byte) (string, *refusal) {
 	}
 }
 
-func tooLarge() *refusal {
+func tooLarge(rest io.Reader) *refusal {
+	// An error means that the client stopped writing, which is as good.
+	_, _ = io.CopyN(io.Discard, rest, maxDrain)
 	return &refusal{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body is over %d bytes", MaxBody)}
 }

@@ -15,17 +15,17 @@ func (p *planner) act(w *Workload, r *Roll) {
 		p.evict(w, r)
 	case w.Owner.Lags:
 		r.Message = "waiting for its own write to show"
-	case !r.Applied && !p.quiet(w):
+	case !r.Applied && !p.quiet(w) && !p.stalled(w):
 		r.Message = "waiting for its own rollout to end"
-	case !r.Applied:
+	case !r.Applied && len(p.unwanted(w, r)) > 0:
 		p.write(w, r, Pod{})
-	case w.Owner.Partition > 0 && !w.Owner.rolling():
+	case r.Applied && w.Owner.Partition > 0 && !w.Owner.rolling():
 		p.evictOne(w, r, belowPartition(w, p.unwanted(w, r)))
 	}
 }
 
 func (p *planner) evict(w *Workload, r *Roll) {
-	if w.Owner.rolling() {
+	if w.Owner.rolling() && !p.stalled(w) {
 		r.Message = "waiting for its own rollout to end"
 		return
 	}

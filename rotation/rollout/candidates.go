@@ -16,6 +16,8 @@ type candidate struct {
 	verb           v1alpha1.Verb
 	attempt, tries int
 	again          bool
+	// counted says that it is in flight already, by a rollout that is stalled.
+	counted bool
 }
 
 // rank orders candidates: the most urgent first, what failed before last.
@@ -75,12 +77,12 @@ func (p *planner) sortOne(w *Workload) {
 		}
 	case needs && p.begun(w, own):
 		p.adopt(w)
-	case needs && own:
+	case needs && own && !p.stalled(w):
 		p.awaitOwn(w)
 	case needs:
-		p.consider(w)
-	case w.Owner.Unreachable > 0:
-		p.block(w, Hold{v1alpha1.NodeNotReady, count(w.Owner.Unreachable, "stale pod") + " on nodes that cannot replace them now"})
+		p.consider(w, own)
+	case w.Stranded > 0:
+		p.block(w, Hold{v1alpha1.NodeNotReady, count(w.Stranded, "stale pod") + " on nodes that cannot replace them now"})
 	}
 }
 
@@ -174,9 +176,17 @@ func (p *planner) awaitOwn(w *Workload) {
 	}
 }
 
+// stalled reports whether the owner's rollout came to a halt with stale pods
+// that do not become ready. It is not waited for: what it lacks may be the very
+// bundle that a roll brings.
+func (p *planner) stalled(w *Workload) bool {
+	return w.Owner.Observed && !w.Owner.Lags && w.Terminating == 0 && !p.now.Before(w.NewestPod.Add(p.facts.Policy.ProgressDeadline)) &&
+		slices.ContainsFunc(w.StalePods, func(x Pod) bool { return !x.Ready })
+}
+
 // consider makes the workload a candidate, or a failure when it has had all its
-// attempts.
-func (p *planner) consider(w *Workload) {
+// attempts. One that is in flight is counted already.
+func (p *planner) consider(w *Workload, inFlight bool) {
 	counted, marked := p.state.counted(w.Key), attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
 	failed := p.state.failure(w.Key) != nil
 	if !failed || w.Wave == 0 {
@@ -194,7 +204,9 @@ func (p *planner) consider(w *Workload) {
 	if verb == v1alpha1.VerbRestart && counted.Reverts >= maxReverts {
 		verb = v1alpha1.VerbEvict
 	}
-	p.candidates = append(p.candidates, candidate{w: w, verb: verb, attempt: max(counted.Count, marked) + 1, tries: tries + 1, again: failed})
+	p.candidates = append(p.candidates, candidate{
+		w: w, verb: verb, attempt: max(counted.Count, marked) + 1, tries: tries + 1, again: failed, counted: inFlight,
+	})
 }
 
 // sincePublished reports whether one of the pods was created since the bundle
@@ -202,6 +214,15 @@ func (p *planner) consider(w *Workload) {
 // that the same bundle was in force, and no attempt of now.
 func (p *planner) sincePublished(pods []Pod) bool {
 	return slices.ContainsFunc(pods, func(x Pod) bool { return !x.CreatedAt.Before(p.facts.Bundle.PublishedAt) })
+}
+
+// fits reports whether the budget has room for a candidate.
+func (p *planner) fits(c candidate) bool {
+	all, here := p.inFlight, p.busy[c.w.Key.Namespace]
+	if c.counted {
+		all, here = all-1, here-1
+	}
+	return all < p.facts.Policy.MaxConcurrent && here < p.facts.Policy.MaxConcurrentPerNamespace
 }
 
 func (p *planner) count(namespace string) {
@@ -227,6 +248,8 @@ func (p *planner) describeRest() {
 		p.decide(p.state.Failed[0].Reason, p.describeFailures())
 	case len(p.state.InProgress) > 0:
 		p.decide(v1alpha1.Rolling, fmt.Sprintf("%s in flight, nothing left to start", count(len(p.state.InProgress), "workload")))
+	case slices.ContainsFunc(p.decision.Blocked, func(b Blocked) bool { return b.Reason == v1alpha1.RolloutInFlight }):
+		p.decide(v1alpha1.RolloutInFlight, "what is left waits for rollouts that others began and that do not end")
 	default:
 		p.decide(v1alpha1.Converged, "every pod that may be rolled carries the bundle")
 	}

@@ -135,6 +135,10 @@ type Workload struct {
 	// ready, Terminating how many have begun. A DaemonSet's pods on nodes that
 	// cannot replace them are in Owner.Unreachable and in none of these.
 	Pods, Ready, Terminating int
+	// Outdated is how many of Pods lack the owner's present mark; it counts only
+	// where MarksKnown. Stranded is how many stale pods are on nodes that cannot
+	// replace them now.
+	Outdated, Stranded int
 	// NewestPod is the creation time of its newest pod.
 	NewestPod time.Time
 }
@@ -166,8 +170,8 @@ type Owner struct {
 	ByTemplate bool
 	// Partition is the ordinal below which a StatefulSet keeps old pods.
 	Partition int
-	// Unreachable is how many stale pods of a DaemonSet are on nodes that cannot
-	// replace them now.
+	// Unreachable is how many pods of a DaemonSet, stale or not, are on nodes
+	// that cannot replace them now.
 	Unreachable int
 }
 

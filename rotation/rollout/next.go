@@ -39,6 +39,8 @@ type planner struct {
 	inFlight   int
 	// lowest is the first wave with something in flight or to start; -1 for none.
 	lowest int
+	// unfenced says that a roll in flight waits for the fence.
+	unfenced bool
 }
 
 func newPlanner(f Facts, now time.Time) *planner {
@@ -135,7 +137,7 @@ func (p *planner) start() {
 // held applies what must be waited for before a wave begins.
 func (p *planner) held() bool {
 	turn := p.turn()
-	if len(turn) == 0 {
+	if len(turn) == 0 && !p.unfenced {
 		return false
 	}
 	if at := p.facts.Bundle.SurelyRead(p.facts.Policy.EnvDelay); p.now.Before(at) {
@@ -143,7 +145,8 @@ func (p *planner) held() bool {
 		p.decide(v1alpha1.WaitingForPropagation, "a pod that starts now may still read the older bundle, until "+clock(at))
 		return true
 	}
-	return slices.ContainsFunc(turn, func(c candidate) bool { return c.w.Wave > 0 }) && !p.fenced() && p.awaitFence()
+	later := slices.ContainsFunc(turn, func(c candidate) bool { return c.w.Wave > 0 })
+	return (later || p.unfenced) && !p.fenced() && p.awaitFence()
 }
 
 // awaitFence sets the fence or says what it waits for, and asks for probes.
@@ -158,7 +161,7 @@ func (p *planner) awaitFence() bool {
 		return false
 	case fence.Probe == Refused:
 		p.decision.Probe = true
-		p.decide(v1alpha1.ProbeRefused, fence.Message)
+		p.decide(v1alpha1.ProbeRefused, cmp.Or(fence.Message, "a probe was not answered by an injected pod"))
 	default:
 		p.decision.Probe = true
 		p.decide(v1alpha1.WaitingForInjector, cmp.Or(fence.Message, "the injectors are being probed"))
@@ -184,13 +187,13 @@ func (p *planner) turn() []candidate {
 
 // choose starts as many rolls as may be.
 func (p *planner) choose() {
-	limit, budget := p.limit(), p.facts.Policy.MaxConcurrent
+	limit := p.limit()
 	var shut, full bool
 	for _, c := range p.turn() {
 		switch {
 		case !p.mayWrite(c.w):
 			shut = true
-		case !c.again && p.rolling() >= limit || p.inFlight >= budget || p.busy[c.w.Key.Namespace] >= p.facts.Policy.MaxConcurrentPerNamespace:
+		case !c.again && p.rolling() >= limit || !p.fits(c):
 			full = true
 		default:
 			p.begin(c)
@@ -242,7 +245,9 @@ func (p *planner) estimate(limit int) {
 
 // begin starts one roll.
 func (p *planner) begin(c candidate) {
-	p.count(c.w.Key.Namespace)
+	if !c.counted {
+		p.count(c.w.Key.Namespace)
+	}
 	p.state.InProgress = append(p.state.InProgress, Roll{
 		Key: c.w.Key, Attempt: c.attempt, Verb: c.verb, For: p.facts.Bundle.Hash,
 		StartedAt: p.now, ProgressAt: p.now, Before: c.w.NewestPod, Left: left(c.w),

@@ -137,6 +137,16 @@ func whole(w *Workload) bool {
 	return w.Terminating == 0 && w.Owner.complete() && w.Ready >= w.Owner.Desired-w.Owner.Unreachable
 }
 
+// lagging reports whether the pods seen are older than the owner's status,
+// which says that its rollout is complete: there are more of them, or some that
+// are not of the roll.
+func lagging(w *Workload, r *Roll) bool {
+	if w.MarksKnown && r.Applied && r.Verb == v1alpha1.VerbRestart && w.Outdated > 0 {
+		return true
+	}
+	return w.Owner.ByTemplate && w.Pods > w.Owner.Total
+}
+
 // finished reports whether the roll did what it was for: nothing of the
 // workload is stale, nothing terminates, and its rollout is complete. A mark
 // that is gone by then does no harm.
@@ -144,7 +154,7 @@ func (p *planner) finished(w *Workload, r *Roll) bool {
 	if len(w.StalePods) > 0 || w.Terminating > 0 || !w.Owner.complete() {
 		return false
 	}
-	if r.Verb == v1alpha1.VerbEvict && !whole(w) {
+	if evicts := r.Verb == v1alpha1.VerbEvict || w.Owner.Partition > 0; evicts && !whole(w) || !evicts && lagging(w, r) {
 		return false
 	}
 	return !p.retires(w) || len(pending(w, r, w.RetiredPods)) == 0
@@ -200,6 +210,7 @@ func (p *planner) writes(w *Workload, r *Roll) bool {
 // kept, since its mark is written and cannot be begun twice. No time runs out.
 func (p *planner) putBack(w *Workload, r *Roll) {
 	r.ProgressAt, r.Message = p.now, "waiting until writing is allowed"
+	p.unfenced = p.unfenced || w.Wave > 0 && p.frozen.Reason == "" && !p.fenced()
 	if r.Verb != v1alpha1.VerbEvict && r.Applied || !p.atRest(w, r) {
 		return
 	}
@@ -227,7 +238,7 @@ func (p *planner) giveUp(w *Workload, r *Roll) {
 	switch {
 	case w.EvictionRefused != "":
 		p.fail(w, v1alpha1.EvictionBlocked, r.Attempt)
-	case r.Verb != v1alpha1.VerbEvict && !r.Applied && w.Owner.rolling() && !w.Owner.Lags:
+	case r.Verb != v1alpha1.VerbEvict && !r.Applied && w.Owner.rolling() && !w.Owner.Lags && !p.stalled(w):
 		// Somebody else's rollout came first, and it is waited for.
 		p.withdraw(r)
 	case !w.MarksKnown && settled(w, r) && len(w.StalePods) > 0:

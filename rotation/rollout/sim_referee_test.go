@@ -1,0 +1,327 @@
+package rollout_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// foul is what the referee panics with.
+type foul string
+
+func (w *world) foul(format string, args ...any) { panic(foul(fmt.Sprintf(format, args...))) }
+
+// lately is how old a truth may be that a decision is made on.
+const lately = simLag + simActWithin + 35*time.Second
+
+// observeTruth keeps the books: called after every step.
+func (w *world) observeTruth() {
+	for i := range w.owners {
+		b := &w.books[i]
+		if b.epoch != w.epoch {
+			b.epoch, b.rolls, b.staleBack, b.revertedSinceRoll = w.epoch, 0, false, false
+		}
+		stale, broken := false, false
+		verb, _ := rollout.VerbFor(w.spec(&w.owners[i]), w.policy())
+		for n := range w.pods {
+			if p := &w.pods[n]; p.owner == i && !p.terminating && !w.unreachable(p) {
+				stale = stale || w.stale(p) || w.cfg.retired != v1alpha1.RetiredNever && w.retired(p)
+				broken = broken || w.stale(p) && p.trust&w.issuer == 0
+			}
+		}
+		if stale {
+			b.lastStale = w.now
+		}
+		if stale && verb != "" {
+			if b.staleSince.IsZero() {
+				b.staleSince = w.now
+			}
+		} else {
+			b.staleSince = time.Time{}
+		}
+		if broken {
+			b.lastBroken = w.now
+		}
+		if w.complete(i) {
+			b.ours, b.replaced = false, true
+		}
+		if !w.replacing(i) {
+			b.userRoll = time.Time{}
+		}
+	}
+}
+
+func (w *world) unreachable(p *simPod) bool {
+	return w.owners[p.owner].key.Kind == "DaemonSet" && p.node == w.down
+}
+
+// complete says whether in truth no pod of the owner is being replaced: all are
+// there, ready and of its template, and none terminates.
+func (w *world) complete(i int) bool {
+	o, there := &w.owners[i], 0
+	for n := range w.pods {
+		p := &w.pods[n]
+		if p.owner != i || w.unreachable(p) {
+			continue
+		}
+		if p.terminating || !p.ready || o.byTemplate() && p.rev != o.rev && p.ordinal >= o.partition {
+			return false
+		}
+		there++
+	}
+	return !o.controller() || there >= o.desired-btoi(o.key.Kind == "DaemonSet" && w.down >= 0)
+}
+
+// replacing says whether the owner's controller replaces pods in truth.
+func (w *world) replacing(i int) bool {
+	o := &w.owners[i]
+	for n := range w.pods {
+		p := &w.pods[n]
+		if p.owner == i && !w.unreachable(p) && (p.terminating || o.byTemplate() && p.rev != o.rev && p.ordinal >= o.partition) {
+			return true
+		}
+	}
+	return false
+}
+
+// inFlight says whether the owner takes a place in the budget in truth. One
+// whose roll failed takes none once nothing of it moves.
+func (w *world) inFlight(i int, begun time.Time) bool {
+	b, o := &w.books[i], &w.owners[i]
+	switch {
+	case !b.ours:
+		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.replacing(i) && o.byTemplate()
+	case named(rollout.State{InProgress: w.mt.state.InProgress}, o.key):
+		return true
+	case w.now.Sub(b.lastWrite) > simDeadline:
+		return named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.byTemplate() && w.replacing(i)
+	default:
+		return true
+	}
+}
+
+// refereeStart judges a write that begins, or goes on with, a roll.
+func (w *world) refereeStart(c *controller, i int) {
+	o, b := &w.owners[i], &w.books[i]
+	changed := w.epoch != c.seen.epoch // since the decision: nobody could know
+	switch {
+	case w.mt.suspend || w.mt.paused:
+		w.foul("I4: %s is written while suspended or paused", o.key)
+	case o.optOut:
+		w.foul("I4: %s is written although it opted out", o.key)
+	case w.bundle&w.issuer == 0 && !changed:
+		w.foul("I9: %s is rolled towards a bundle that does not verify the issuer", o.key)
+	case !w.windowOpen(c) && !(w.cfg.whenBroken && w.now.Sub(b.lastBroken) < lately):
+		w.foul("I4: %s is written outside the windows", o.key)
+	case !changed && w.now.Before(w.publishedAt.Add(simEnvDelay)) && w.mt.hash != hashOf(w.older):
+		w.foul("order: %s is written before the bundle is surely read", o.key)
+	}
+	if o.wave > 0 && !changed && !w.blip(c) {
+		for _, in := range w.injectors {
+			if in.serves != w.bundle {
+				w.foul("fence: %s is written while an injector serves %03b", o.key, in.serves)
+			}
+		}
+	}
+	if !b.ours {
+		w.refereeBudget(c, i)
+		w.refereeWaves(c, i)
+	}
+	b.ours, b.lastWrite = true, w.now
+}
+
+// blip says that a publication came and went again unseen.
+func (w *world) blip(c *controller) bool { return w.publishedAt.After(c.seen.publishedAt) }
+
+func (w *world) windowOpen(c *controller) bool {
+	if len(w.cfg.windows) == 0 {
+		return true
+	}
+	at := c.decidedAt.Add(c.skew)
+	return slices.ContainsFunc(w.cfg.windows, func(x rollout.Window) bool { return x.Open(at) })
+}
+
+func (w *world) refereeBudget(c *controller, i int) {
+	all, space, ramped := 1, 1, 1
+	for n := range w.owners {
+		if n == i || !w.inFlight(n, w.begun(c, i)) {
+			continue
+		}
+		all++
+		if w.books[n].ours && !named(rollout.State{Failed: w.mt.state.Failed}, w.owners[n].key) && named(rollout.State{InProgress: w.mt.state.InProgress}, w.owners[n].key) {
+			ramped++
+		}
+		if w.owners[n].key.Namespace == w.owners[i].key.Namespace {
+			space++
+		}
+	}
+	ramp := 1
+	for ramp*2 <= w.mt.state.Completed+1 {
+		ramp *= 2
+	}
+	again := named(rollout.State{Failed: w.mt.state.Failed}, w.owners[i].key)
+	switch {
+	case all > w.cfg.budget:
+		w.foul("I4: %d workloads in flight with %s, the budget is %d", all, w.owners[i].key, w.cfg.budget)
+	case space > w.cfg.perNamespace:
+		w.foul("I4: %d workloads in flight in namespace %s with %s", space, w.owners[i].key.Namespace, w.owners[i].key)
+	case ramped > ramp && !again:
+		w.foul("canary: %d in flight with %s after %d were done", ramped, w.owners[i].key, w.mt.state.Completed)
+	}
+}
+
+// begun is when the roll was decided.
+func (w *world) begun(c *controller, i int) time.Time {
+	for _, r := range w.mt.state.InProgress {
+		if r.Key == w.owners[i].key {
+			return r.StartedAt.Add(-c.skew)
+		}
+	}
+	return w.now
+}
+
+// refereeWaves: no earlier wave has a workload that could be rolled, that was
+// stale for long enough to be seen, and that did not fail.
+func (w *world) refereeWaves(c *controller, i int) {
+	begun := w.begun(c, i)
+	for n := range w.owners {
+		o, b := &w.owners[n], &w.books[n]
+		verb, _ := rollout.VerbFor(w.spec(o), w.policy())
+		mine := w.owners[i].wave
+		if o.wave >= mine || verb == "" || b.staleSince.IsZero() || begun.Sub(b.staleSince) < lately || w.epoch != c.seen.epoch {
+			continue
+		}
+		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) {
+			continue
+		}
+		if o.wave > 0 && (!o.byTemplate() || w.replacing(n)) && w.newest(n).Before(w.now.Add(-simDeadline)) {
+			continue // somebody else's rollout that is stuck
+		}
+		w.foul("waves: %s of wave %d is written while %s of wave %d is stale", w.owners[i].key, mine, o.key, o.wave)
+	}
+}
+
+func (w *world) onlyRetired(i int) bool {
+	for n := range w.pods {
+		if p := &w.pods[n]; p.owner == i && !p.terminating && w.stale(p) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) newest(i int) time.Time {
+	var t time.Time
+	for n := range w.pods {
+		if p := &w.pods[n]; p.owner == i && p.created.After(t) {
+			t = p.created
+		}
+	}
+	return t
+}
+
+// refereeMark judges a template write that changes the template.
+func (w *world) refereeMark(c *controller, i int, a rollout.Action) {
+	o, b := &w.owners[i], &w.books[i]
+	w.refereeStart(c, i)
+	switch {
+	case !o.controller() || o.evictOnly || o.strategy != rollout.RollingUpdate || o.paused:
+		w.foul("verb: the template of %s is written", o.key)
+	case b.rolls > 0 && !b.staleBack && !b.revertedSinceRoll && strings.HasPrefix(a.Mark, hashOf(w.bundle)) && !w.blip(c):
+		w.foul("I3: %s is rolled again (%s) although its new pods were not stale", o.key, a.Mark)
+	case w.now.Sub(b.lastStale) > lately:
+		w.foul("I3: %s is rolled although nothing of it was stale lately", o.key)
+	case b.rolls >= simAttempts+1 && !w.blip(c):
+		w.foul("attempts: %s is rolled %d times", o.key, b.rolls+1)
+	}
+	b.rolls++
+	b.staleBack, b.revertedSinceRoll = false, false
+}
+
+// refereeEvict judges an eviction that was granted.
+func (w *world) refereeEvict(c *controller, i int, p *simPod) {
+	o, b := &w.owners[i], &w.books[i]
+	w.refereeStart(c, i)
+	unwanted := w.stale(p) || w.cfg.retired != v1alpha1.RetiredNever && w.retired(p)
+	switch {
+	case (o.key.Kind == "Pod" || o.key.Kind == "Job") && !w.cfg.evictAll:
+		w.foul("I5: pod %d of %s is evicted", p.id, o.key)
+	case !unwanted && w.epoch == c.seen.epoch:
+		w.foul("I3: pod %d of %s is evicted although it carries the bundle", p.id, o.key)
+	case w.byMark(i) && p.ordinal >= o.partition && b.reverts < 2:
+		w.foul("verb: pod %d of %s is evicted", p.id, o.key)
+	case p.ready && b.evicted >= 0 && !b.replaced && w.now.Sub(b.lastWrite) < simDeadline && !b.lastWrite.IsZero():
+		w.foul("evict: pod %d of %s goes before pod %d was replaced", p.id, o.key, b.evicted)
+	case p.ready && o.key.Kind == "StatefulSet" && w.higher(p):
+		w.foul("evict: pod %d of %s goes before one with a higher ordinal", p.id, o.key)
+	}
+	b.evicted, b.replaced, b.lastWrite = p.id, !o.controller(), w.now
+	_ = c
+}
+
+func (w *world) byMark(i int) bool {
+	verb, _ := rollout.VerbFor(w.spec(&w.owners[i]), w.policy())
+	return verb == v1alpha1.VerbRestart
+}
+
+// higher says whether a ready stale pod of the same owner, old enough to be
+// seen, has a higher ordinal.
+func (w *world) higher(p *simPod) bool {
+	for n := range w.pods {
+		q := &w.pods[n]
+		o := &w.owners[p.owner]
+		if q.owner == p.owner && q.ordinal > p.ordinal && !q.terminating && q.ready && w.stale(q) && w.now.Sub(q.readyAt) > lately &&
+			(!w.byMark(p.owner) || q.ordinal < o.partition) {
+			return true
+		}
+	}
+	return false
+}
+
+// refereeDecision judges a decision as such: it is the same for facts in
+// another order, it rests on its own state, and what it waits for is told.
+func (w *world) refereeDecision(c *controller, f rollout.Facts, now time.Time) {
+	d := c.decision
+	shuffled := f
+	shuffled.Workloads = slices.Clone(f.Workloads)
+	w.rng.Shuffle(len(shuffled.Workloads), func(i, j int) {
+		shuffled.Workloads[i], shuffled.Workloads[j] = shuffled.Workloads[j], shuffled.Workloads[i]
+	})
+	if w.steps%16 == 0 {
+		if other := rollout.Next(shuffled, now); fmt.Sprint(other) != fmt.Sprint(d) {
+			w.foul("determinism: the order of the workloads decides:\n%+v\n%+v", d, other)
+		}
+		again := f
+		again.State = d.State
+		for _, r := range rollout.Next(again, now).State.InProgress {
+			if !named(rollout.State{InProgress: d.State.InProgress}, r.Key) && !named(rollout.State{Failed: d.State.Failed}, r.Key) {
+				w.foul("idempotence: %s starts when the decision is made again", r.Key)
+			}
+		}
+	}
+	if len(d.State.InProgress) > 0 && (d.Again.IsZero() || !d.Again.After(now)) {
+		w.foul("again: rolls are in flight and Again is %s", d.Again)
+	}
+	if d.Reason == "" || d.Message == "" {
+		w.foul("reason: none is given")
+	}
+	for _, a := range d.Actions {
+		if !named(rollout.State{InProgress: d.State.InProgress}, a.Key) {
+			w.foul("state: %s is written without being in the state", a.Key)
+		}
+	}
+}
+
+// refereeStore judges what a decision says has ended.
+func (w *world) refereeStore(c *controller) {
+	for _, e := range c.decision.Ended {
+		i := w.ownerOf(e.Key)
+		if !e.Failed && w.books[i].ours && w.now.Sub(w.books[i].lastWrite) < simDeadline {
+			w.foul("done: the roll of %s is said to be done, and in truth it is not", e.Key)
+		}
+	}
+}

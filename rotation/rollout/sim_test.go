@@ -1,0 +1,385 @@
+package rollout_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+var (
+	simSteps = flag.Int("sim.steps", 400_000, "steps of the simulation, over all worlds")
+	simSeed  = flag.Uint64("sim.seed", 0, "simulate only the world of this seed, and print what happens")
+)
+
+// config is how one world differs from another.
+type config struct {
+	budget, perNamespace int
+	windows              []rollout.Window
+	whenBroken           bool
+	retired              v1alpha1.RetiredPolicy
+	evictAll             bool
+	skewed               bool
+	// forgetful leaves out of the facts what has no pods for a moment.
+	forgetful bool
+	heals     bool
+	mutant    mutant
+	trace     bool
+}
+
+// mutant is a rule that is taken away, to see that the simulation notices.
+type mutant int
+
+const (
+	none mutant = iota
+	actFirst
+	noFence
+	noTerminating
+	noLags
+	noEvidence
+	staleStart
+	noDeadline
+	noConflict
+	noLiveRead
+	noReadiness
+	noWaves
+	noGate
+	noPropagation
+	noOwnRollouts
+)
+
+func (c *config) vary(rng *rand.Rand) {
+	c.budget, c.perNamespace = 1+rng.IntN(5), 1+rng.IntN(2)
+	c.whenBroken, c.evictAll, c.skewed, c.forgetful, c.heals = rng.IntN(2) == 0, rng.IntN(4) == 0, rng.IntN(3) == 0, rng.IntN(3) == 0, rng.IntN(3) > 0
+	c.retired = []v1alpha1.RetiredPolicy{v1alpha1.RetiredNever, v1alpha1.RetiredNever, v1alpha1.RetiredInWindow, v1alpha1.RetiredAlways}[rng.IntN(4)]
+	if rng.IntN(3) == 0 {
+		window, err := rollout.NewWindow("*/20 * * * *", 10*time.Minute, time.UTC)
+		if err != nil {
+			panic(err)
+		}
+		c.windows = []rollout.Window{window}
+	}
+}
+
+// mutate takes away what a controller sees of a workload.
+func (w *world) mutate(x *rollout.Workload) {
+	switch w.cfg.mutant {
+	case noTerminating:
+		x.Terminating = 0
+	case noReadiness:
+		x.Ready, x.Pods, x.Owner.Available = x.Owner.Desired, x.Owner.Desired, x.Owner.Desired
+	case noWaves:
+		x.Wave = min(x.Wave, 0)
+	case noOwnRollouts:
+		x.Owner.Updated, x.Owner.Total = x.Owner.Desired, x.Owner.Desired
+	}
+}
+
+// step lets one thing happen somewhere.
+func (w *world) step() {
+	w.steps++
+	w.now = w.now.Add(w.between(0, 1500*time.Millisecond))
+	w.livePods()
+	w.liveInjectors()
+	w.revert()
+	switch n := w.rng.IntN(100); {
+	case n < 45:
+		w.workOwner(w.rng.IntN(len(w.owners)))
+	case n < 85:
+		c := w.controllers[w.rng.IntN(len(w.controllers))]
+		c.lag(w)
+		c.step(w)
+	case !w.quiet && n < 90:
+		w.disturb()
+	}
+	if w.dirty {
+		w.snapshot()
+	}
+	w.observeTruth()
+}
+
+// disturb does what users, nodes and other controllers do.
+func (w *world) disturb() {
+	i := w.rng.IntN(len(w.owners))
+	o := &w.owners[i]
+	switch n := w.rng.IntN(60); {
+	case n < 3:
+		w.publish(1 + uint8(w.rng.IntN(7)))
+	case n < 5:
+		w.publish(w.older)
+	case n < 6 && w.bundle&0b100 != 0:
+		w.issuer = 0b100
+	case n < 7:
+		w.issuer = 0b001
+	case n < 12:
+		w.scale(i)
+	case n < 16 && len(w.pods) > 0:
+		w.terminate(&w.pods[w.rng.IntN(len(w.pods))])
+	case n < 19 && o.controller():
+		w.userRollout(i)
+	case n < 22:
+		o.optOut, w.dirty = !o.optOut, true
+	case n < 24 && o.key.Kind == "Deployment" && o.wave > 0:
+		o.paused, w.dirty = !o.paused, true
+		o.gen++
+	case n < 26:
+		o.refuses = !o.refuses
+	case n < 28 && w.rng.IntN(3) == 0:
+		o.broken, w.dirty = !o.broken, true
+	case n < 30:
+		w.down, w.dirty = w.rng.IntN(6)-3, true
+	case n < 33:
+		w.mt.paused = w.rng.IntN(3) == 0
+		w.toggled()
+	case n < 35:
+		w.mt.suspend = w.rng.IntN(3) == 0
+		w.toggled()
+	case n < 42:
+		w.crash()
+	case n < 46:
+		w.takeOver()
+	case n < 48:
+		w.now = w.now.Add(w.between(0, 3*time.Minute))
+	}
+}
+
+func (w *world) toggled() {
+	w.mt.rv++
+	w.mt.policyRV++
+	w.wake()
+}
+
+func (w *world) wake() {
+	for _, c := range w.controllers {
+		c.woken = true
+	}
+}
+
+func (w *world) scale(i int) {
+	o := &w.owners[i]
+	if o.key.Kind != "Deployment" && o.key.Kind != "StatefulSet" {
+		return
+	}
+	o.desired = max(1, o.desired+w.rng.IntN(3)-1)
+	o.gen++
+	w.dirty = true
+}
+
+func (w *world) userRollout(i int) {
+	o := &w.owners[i]
+	o.userGen++
+	o.retemplate()
+	w.dirty = true
+	w.books[i].userRoll = w.now
+	w.logf("user rolls %s", o.key)
+}
+
+// revert is the GitOps tool.
+func (w *world) revert() {
+	for i := range w.owners {
+		o := &w.owners[i]
+		if o.revertAt.IsZero() || w.now.Before(o.revertAt) {
+			continue
+		}
+		w.logf("gitops reverts %s", o.key)
+		o.mark, o.revertAt = "", time.Time{}
+		o.retemplate()
+		w.books[i].reverts++
+		w.books[i].revertedSinceRoll = true
+		w.dirty = true
+	}
+}
+
+func (w *world) crash() {
+	c := w.controllers[w.leader]
+	w.logf("c%d crashes in stage %d", c.id, c.stage)
+	c.restart(w)
+}
+
+// takeOver freezes the leader in whatever it is doing; the other takes over
+// when the lease has run out, and the first wakes up at some time.
+func (w *world) takeOver() {
+	old := w.controllers[w.leader]
+	old.frozen = w.now.Add(w.between(time.Second, 4*time.Minute))
+	w.leader = 1 - w.leader
+	next := w.controllers[w.leader]
+	w.now = w.now.Add(simActWithin)
+	next.frozen = time.Time{}
+	next.catchUp(w)
+	next.stage, next.woken = idle, true
+	w.logf("c%d takes over from c%d in stage %d", next.id, old.id, old.stage)
+}
+
+// calm ends the disturbances and puts right what hinders.
+func (w *world) calm() {
+	w.logf("calm")
+	w.quiet = true
+	w.mt.paused, w.mt.suspend, w.down, w.dirty = false, false, -1, true
+	if w.bundle&w.issuer == 0 {
+		w.publish(w.bundle | w.issuer)
+	}
+	for i := range w.owners {
+		o := &w.owners[i]
+		o.refuses = false
+		if w.cfg.heals {
+			o.broken = false
+			if o.paused {
+				o.paused = false
+				o.gen++
+			}
+		}
+	}
+	for i := range w.pods {
+		if p := &w.pods[i]; w.cfg.heals && p.never {
+			p.never, p.readyAt = false, w.now.Add(w.between(0, 8*time.Minute))
+		}
+	}
+	w.toggled()
+}
+
+// rest runs the world until the controllers have nothing to do, and says
+// whether they came to that.
+func (w *world) rest() bool {
+	lastChange, last := w.steps, ""
+	for range 60_000 {
+		w.step()
+		if now := w.fingerprint(); now != last {
+			last, lastChange = now, w.steps
+		}
+		if w.steps-lastChange > 3000 {
+			return true
+		}
+		if w.steps-lastChange > 300 && w.rng.IntN(50) == 0 {
+			w.now = w.now.Add(time.Minute)
+		}
+	}
+	return false
+}
+
+func (w *world) fingerprint() string {
+	d := w.controllers[w.leader].last
+	var b strings.Builder
+	fmt.Fprint(&b, len(d.State.Failed))
+	for _, r := range d.State.InProgress {
+		if named(rollout.State{Failed: d.State.Failed}, r.Key) {
+			continue // what failed is tried again for ever
+		}
+		fmt.Fprint(&b, r.Key.Name, r.Attempt, r.Applied)
+	}
+	for i := range w.pods {
+		if !w.pods[i].terminating {
+			fmt.Fprint(&b, w.pods[i].id, w.pods[i].ready)
+		}
+	}
+	return b.String()
+}
+
+// refereeEnd judges how the world stands in the end.
+func (w *world) refereeEnd(rested bool) {
+	d := w.controllers[w.leader].last
+	if !rested {
+		w.foul("livelock: it does not come to rest: %s, %s", d.Reason, d.Message)
+	}
+	if len(w.cfg.windows) > 0 && d.Reason == v1alpha1.OutsideWindow {
+		w.foul("starvation: nothing was rolled in the windows: %s", d.Message)
+	}
+	var left []string
+	for i := range w.owners {
+		verb, _ := rollout.VerbFor(w.spec(&w.owners[i]), w.policy())
+		for _, n := range w.podsOf(i) {
+			if p := &w.pods[n]; verb != "" && w.stale(p) {
+				left = append(left, fmt.Sprintf("%s(p%d)", w.owners[i].key, p.id))
+			}
+		}
+	}
+	switch {
+	case len(left) == 0 && d.Reason != v1alpha1.Converged && w.cfg.heals:
+		w.foul("truth: nothing is stale, but %s: %s", d.Reason, d.Message)
+	case len(left) > 0 && d.Reason == v1alpha1.Converged:
+		w.foul("truth: Converged, but stale are %v", left)
+	case len(left) > 0 && w.cfg.heals && !w.exhausted():
+		w.foul("starvation: %v are stale: %s, %s\n%+v", left, d.Reason, d.Message, d.State)
+	case len(left) > 0 && !w.anyBroken() && !w.exhausted():
+		w.foul("starvation: %v are stale although nothing hinders: %s, %s", left, d.Reason, d.Message)
+	}
+}
+
+// exhausted says whether a workload had all its attempts.
+func (w *world) exhausted() bool {
+	for _, f := range w.mt.state.Failed {
+		if f.Reason == v1alpha1.StillStale {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) anyBroken() bool {
+	for i := range w.owners {
+		if w.owners[i].broken || w.owners[i].paused {
+			return true
+		}
+	}
+	for i := range w.pods {
+		if w.pods[i].never {
+			return true
+		}
+	}
+	return false
+}
+
+// simulate runs one world and returns how many steps it took and the foul.
+func simulate(seed uint64, cfg config, disturbed int) (w *world, f foul) {
+	w = newWorld(seed, cfg)
+	defer func() {
+		if r := recover(); r != nil {
+			if x, ok := r.(foul); ok {
+				f = x
+				for i := range w.owners {
+					w.logf("%+v", w.owners[i])
+				}
+				for i := range w.pods {
+					w.logf("%+v", w.pods[i])
+				}
+				return
+			}
+			panic(r)
+		}
+	}()
+	for range disturbed {
+		w.step()
+	}
+	w.calm()
+	w.refereeEnd(w.rest())
+	return w, ""
+}
+
+func TestSimulatedWorldsKeepTheInvariantsAndConverge(t *testing.T) {
+	if *simSeed > 0 {
+		w, f := simulate(*simSeed, config{trace: true}, disturbedSteps)
+		t.Log(strings.Join(w.log, "\n"))
+		if f != "" {
+			t.Fatal(f)
+		}
+		return
+	}
+	total, tally := 0, map[string]int{}
+	for seed := uint64(1); total < *simSteps; seed++ {
+		w, f := simulate(seed, config{}, disturbedSteps)
+		if f != "" {
+			t.Errorf("world %d after %d steps: %s\n(again: go test ./rotation/rollout -run Simulated -sim.seed=%d -v)", seed, w.steps, f, seed)
+		}
+		total += w.steps
+		for what, n := range w.tally {
+			tally[what] += n
+		}
+	}
+	t.Logf("%d steps: %v", total, tally)
+}
+
+const disturbedSteps = 2500

@@ -33,6 +33,8 @@ type observation struct {
 	writer  owner.Writer
 	// probeNamespace is the namespace that is labelled for this mesh's probes.
 	probeNamespace string
+	// afterStamp are the webhooks that run after the stamp.
+	afterStamp []string
 	// unfit counts the pods, exempt ones included, that do not provably trust
 	// the whole bundle.
 	unfit int
@@ -119,6 +121,9 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 		current: o.current, now: now, broken: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
 	}
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {
+		return err
+	}
+	if o.afterStamp, err = r.stampOrder(ctx); err != nil {
 		return err
 	}
 	o.probeNamespace = probeNamespace(mt.Name, s.namespaces)

@@ -52,7 +52,7 @@ func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision) {
 	r.metrics.observe(mt, d)
 	for _, kind := range v1alpha1.MeshTrustConditions() {
 		was, is := apimeta.FindStatusCondition(before.Status.Conditions, kind), apimeta.FindStatusCondition(mt.Status.Conditions, kind)
-		if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason || kind == v1alpha1.ConditionReady {
+		if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason || kind == v1alpha1.ConditionReady && is.Reason != string(v1alpha1.StampOrder) {
 			continue
 		}
 		r.recorder.Eventf(mt, nil, eventType(kind, string(is.Status)), is.Reason, "Observe", "%s is %s: %s", kind, is.Status, is.Message)

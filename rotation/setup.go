@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/rotation/inventory"
+	"github.com/reanchor/reanchor/rotation/nudge"
 	"github.com/reanchor/reanchor/rotation/owner"
 	"github.com/reanchor/reanchor/rotation/published"
 )
@@ -36,8 +38,11 @@ type Options struct {
 	Metrics *Metrics
 	// Zones finds time zones; usually time.LoadLocation.
 	Zones Zones
+	// ValidatingWebhook is the name of the validating webhook's configuration,
+	// by which it is asked whether it answers.
+	ValidatingWebhook string
 	// Clock tells the time.
-	Clock clock.PassiveClock
+	Clock clock.WithTicker
 }
 
 // CacheOptions returns how the manager's cache keeps what the controller reads:
@@ -93,9 +98,28 @@ func Setup(mgr manager.Manager, o Options) error {
 	if err != nil {
 		return fmt.Errorf("adding the MeshTrust controller: %w", err)
 	}
+	if err := addNudger(mgr, o); err != nil {
+		return err
+	}
 	err = builder.ControllerManagedBy(mgr).Named("opt-out").For(&corev1.Namespace{}).Complete(&OptOutReconciler{Client: mgr.GetClient()})
 	if err != nil {
 		return fmt.Errorf("adding the opt-out controller: %w", err)
+	}
+	return nil
+}
+
+// addNudger adds what wakes owners whose pods were refused.
+func addNudger(mgr manager.Manager, o Options) error {
+	clients, err := corev1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("making the client of events: %w", err)
+	}
+	asker := nudge.Asker{Reader: mgr.GetAPIReader(), Name: o.ValidatingWebhook}
+	err = mgr.Add(&nudge.Nudger{
+		Events: clients.RESTClient(), Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Answers: asker.Answers, Clock: o.Clock,
+	})
+	if err != nil {
+		return fmt.Errorf("adding the nudger: %w", err)
 	}
 	return nil
 }

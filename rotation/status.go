@@ -3,6 +3,7 @@ package rotation
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -210,6 +211,10 @@ func readyCondition(o *observation, others ...metav1.Condition) metav1.Condition
 		if c.Status == metav1.ConditionFalse || c.Status == metav1.ConditionUnknown && !o.issuer.None {
 			return metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
 		}
+	}
+	if len(o.afterStamp) > 0 {
+		return condition(v1alpha1.ConditionReady, true, v1alpha1.StampOrder, "pods that "+strings.Join(o.afterStamp, ", ")+
+			" injects carry no stamp, because it runs after "+stampConfiguration+"; give it a name that sorts before")
 	}
 	return condition(v1alpha1.ConditionReady, true, v1alpha1.Converged, "every pod that may be rolled carries the bundle")
 }

@@ -22,14 +22,15 @@ import (
 
 // ControllerCmd runs the companion controller until it is told to stop.
 type ControllerCmd struct {
-	Kubeconfig     string        `help:"Kubeconfig file; default: the pod's own service account." env:"KUBECONFIG" placeholder:"FILE"`
-	Namespace      string        `help:"Namespace of the leader's lease." default:"reanchor-system" env:"REANCHOR_NAMESPACE"`
-	ProbeNamespace string        `help:"Namespace of the dry runs that show what the injector writes." default:"reanchor-probe" env:"REANCHOR_PROBE_NAMESPACE"`
-	LeaderElect    bool          `help:"Let one replica act at a time." default:"true" negatable:"" env:"REANCHOR_LEADER_ELECT"`
-	LeaseDuration  time.Duration `help:"How long others wait for a silent leader." default:"15s" env:"REANCHOR_LEASE_DURATION"`
-	MetricsAddress string        `help:"Where to serve /metrics; 0 turns it off." default:":8080" env:"REANCHOR_METRICS_ADDRESS"`
-	HealthAddress  string        `help:"Where to serve /healthz and /readyz." default:":8081" env:"REANCHOR_HEALTH_ADDRESS"`
-	Verbosity      int           `short:"v" help:"0: what an operator should read; 1: each step." default:"0" env:"REANCHOR_VERBOSITY"`
+	Kubeconfig        string        `help:"Kubeconfig file; default: the pod's own service account." env:"KUBECONFIG" placeholder:"FILE"`
+	Namespace         string        `help:"Namespace of the leader's lease." default:"reanchor-system" env:"REANCHOR_NAMESPACE"`
+	ProbeNamespace    string        `help:"Namespace of the dry runs that show what the injector writes." default:"reanchor-probe" env:"REANCHOR_PROBE_NAMESPACE"`
+	ValidatingWebhook string        `help:"Configuration of the validating webhook, which is asked whether it answers." default:"reanchor-validate"`
+	LeaderElect       bool          `help:"Let one replica act at a time." default:"true" negatable:"" env:"REANCHOR_LEADER_ELECT"`
+	LeaseDuration     time.Duration `help:"How long others wait for a silent leader." default:"15s" env:"REANCHOR_LEASE_DURATION"`
+	MetricsAddress    string        `help:"Where to serve /metrics; 0 turns it off." default:":8080" env:"REANCHOR_METRICS_ADDRESS"`
+	HealthAddress     string        `help:"Where to serve /healthz and /readyz." default:":8081" env:"REANCHOR_HEALTH_ADDRESS"`
+	Verbosity         int           `short:"v" help:"0: what an operator should read; 1: each step." default:"0" env:"REANCHOR_VERBOSITY"`
 }
 
 // Validate reports what cannot work, all of it at once.
@@ -56,7 +57,7 @@ func (c *ControllerCmd) Run(ctx context.Context, s streams) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if err := rotation.Setup(mgr, rotation.Options{
-		ProbeNamespace: c.ProbeNamespace, Metrics: m, Zones: time.LoadLocation, Clock: clock.RealClock{},
+		ProbeNamespace: c.ProbeNamespace, ValidatingWebhook: c.ValidatingWebhook, Metrics: m, Zones: time.LoadLocation, Clock: clock.RealClock{},
 	}); err != nil {
 		return err
 	}

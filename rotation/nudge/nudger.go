@@ -1,0 +1,270 @@
+package nudge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// manager owns the annotation. It is not the manager that rolls: an apply of
+// that one without its mark would take the mark back, which is a roll.
+const manager = v1alpha1.FieldManager + "-nudge"
+
+const (
+	// lookEvery is how often refusals are looked at while there are any.
+	lookEvery = 2 * time.Second
+	// most bounds the refusals that are remembered.
+	most = 10_000
+)
+
+// Nudger watches refused creations and wakes their owners. The leader runs it.
+type Nudger struct {
+	// Events is a REST client of core/v1, which reads the events of refused
+	// creations.
+	Events cache.Getter
+	// Client lists MeshTrusts from the cache and writes; Live reads owners.
+	Client client.Client
+	Live   client.Reader
+	// Answers asks the webhook; nil says that it answered.
+	Answers func(context.Context) error
+	// Clock tells the time.
+	Clock clock.WithTicker
+
+	mu             sync.Mutex
+	refusals       map[Owner]Refusal
+	answeringSince time.Time
+}
+
+// Start watches and wakes until ctx ends.
+func (n *Nudger) Start(ctx context.Context) error {
+	n.refusals = map[Owner]Refusal{}
+	informer := cache.NewSharedInformer(n.listWatch(), &corev1.Event{}, 0)
+	if err := informer.SetTransform(compact); err != nil {
+		return fmt.Errorf("preparing the watch of refused creations: %w", err)
+	}
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    n.note,
+		UpdateFunc: func(_, obj any) { n.note(obj) },
+	}); err != nil {
+		return fmt.Errorf("preparing the watch of refused creations: %w", err)
+	}
+	go informer.RunWithContext(ctx)
+	ticker := n.Clock.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C():
+			if err := n.look(ctx); err != nil {
+				log.FromContext(ctx).Error(err, "waking owners of refused pods")
+			}
+		}
+	}
+}
+
+func (n *Nudger) listWatch() cache.ListerWatcher {
+	return cache.NewFilteredListWatchFromClient(n.Events, "events", metav1.NamespaceAll, func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector("reason", "FailedCreate").String()
+	})
+}
+
+// compact keeps of an event what note reads.
+func compact(obj any) (any, error) {
+	e, ok := obj.(*corev1.Event)
+	if !ok {
+		return obj, nil
+	}
+	kept := &corev1.Event{InvolvedObject: e.InvolvedObject, Message: e.Message, LastTimestamp: e.LastTimestamp}
+	kept.Namespace, kept.Name, kept.UID, kept.ResourceVersion = e.Namespace, e.Name, e.UID, e.ResourceVersion
+	if _, _, ok := Parse(e.Message); !ok {
+		kept.Message = ""
+	}
+	return kept, nil
+}
+
+// note remembers a refusal.
+func (n *Nudger) note(obj any) {
+	e, ok := obj.(*corev1.Event)
+	if !ok {
+		return
+	}
+	unanswered, mesh, ok := Parse(e.Message)
+	if !ok {
+		return
+	}
+	r := Refusal{
+		Owner: Owner{e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name},
+		At:    e.LastTimestamp.Time, Unanswered: unanswered, Mesh: mesh,
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if old, ok := n.refusals[r.Owner]; !ok && len(n.refusals) >= most || ok && old.At.After(r.At) {
+		return
+	}
+	n.refusals[r.Owner] = r
+	if unanswered && r.At.After(n.answeringSince) {
+		n.answeringSince = time.Time{}
+	}
+}
+
+// look wakes the owners whose refusal is over.
+func (n *Nudger) look(ctx context.Context) error {
+	refusals := n.pending()
+	if len(refusals) == 0 {
+		return nil
+	}
+	n.ask(ctx, refusals)
+	meshes, err := n.meshes(ctx)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	facts := Facts{Refusals: refusals, Meshes: meshes, AnsweringSince: n.answeringSince}
+	n.mu.Unlock()
+	var faults []error
+	for _, a := range Next(facts, n.Clock.Now()) {
+		if err := n.wake(ctx, a); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		n.forget(a.Owner, refusals)
+	}
+	return errors.Join(faults...)
+}
+
+func (n *Nudger) pending() []Refusal {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]Refusal, 0, len(n.refusals))
+	for _, r := range n.refusals {
+		if n.Clock.Since(r.At) > forgetAfter {
+			delete(n.refusals, r.Owner)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// forgetAfter is longer than the longest pause of an owner (1000 s).
+const forgetAfter = 30 * time.Minute
+
+// ask finds out whether the webhook answers, when that matters.
+func (n *Nudger) ask(ctx context.Context, refusals []Refusal) {
+	matters := false
+	for _, r := range refusals {
+		matters = matters || r.Unanswered
+	}
+	if !matters {
+		return
+	}
+	err := n.Answers(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err != nil:
+		n.answeringSince = time.Time{}
+	case n.answeringSince.IsZero():
+		n.answeringSince = n.Clock.Now()
+	}
+}
+
+// forget drops a refusal unless a newer one has come meanwhile.
+func (n *Nudger) forget(o Owner, seen []Refusal) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range seen {
+		if r.Owner == o && n.refusals[o].At.Equal(r.At) {
+			delete(n.refusals, o)
+		}
+	}
+}
+
+func (n *Nudger) meshes(ctx context.Context) (map[string]Mesh, error) {
+	var list v1alpha1.MeshTrustList
+	if err := n.Client.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("listing MeshTrusts: %w", err)
+	}
+	out := map[string]Mesh{}
+	for i := range list.Items {
+		mt := &list.Items[i]
+		if mt.Spec.Suspend {
+			continue
+		}
+		spec := mt.EffectiveSpec()
+		out[mt.Name] = InForce(&spec, &mt.Status, apimeta.IsStatusConditionTrue(mt.Status.Conditions, v1alpha1.ConditionBundleValid))
+	}
+	return out, nil
+}
+
+// wake writes the annotation, if the owner still lacks pods.
+func (n *Nudger) wake(ctx context.Context, a Action) error {
+	object := objectOf(a.Owner)
+	if object == nil {
+		return nil
+	}
+	err := n.Live.Get(ctx, client.ObjectKey{Namespace: a.Owner.Namespace, Name: a.Owner.Name}, object)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading %s %s/%s: %w", a.Owner.Kind, a.Owner.Namespace, a.Owner.Name, err)
+	case !lacksPods(object):
+		return nil
+	}
+	u := &unstructured.Unstructured{}
+	u.SetAPIVersion("apps/v1")
+	u.SetKind(a.Owner.Kind)
+	u.SetNamespace(a.Owner.Namespace)
+	u.SetName(a.Owner.Name)
+	u.SetUID(object.GetUID())
+	u.SetAnnotations(map[string]string{v1alpha1.NudgedAnnotation: a.Value})
+	err = n.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	if err != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("waking %s %s/%s: %w", a.Owner.Kind, a.Owner.Namespace, a.Owner.Name, err)
+	}
+	return nil
+}
+
+func objectOf(o Owner) client.Object {
+	switch o.Kind {
+	case "ReplicaSet":
+		return &appsv1.ReplicaSet{}
+	case "StatefulSet":
+		return &appsv1.StatefulSet{}
+	case "DaemonSet":
+		return &appsv1.DaemonSet{}
+	default:
+		return nil
+	}
+}
+
+func lacksPods(object client.Object) bool {
+	switch o := object.(type) {
+	case *appsv1.ReplicaSet:
+		return o.Spec.Replicas != nil && o.Status.Replicas < *o.Spec.Replicas
+	case *appsv1.StatefulSet:
+		return o.Spec.Replicas != nil && o.Status.Replicas < *o.Spec.Replicas
+	case *appsv1.DaemonSet:
+		return o.Status.CurrentNumberScheduled < o.Status.DesiredNumberScheduled
+	default:
+		return false
+	}
+}

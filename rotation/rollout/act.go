@@ -11,25 +11,15 @@ import (
 func (p *planner) act(w *Workload, r *Roll) {
 	r.Message = "waiting for its pods"
 	switch {
-	case r.Verb == v1alpha1.VerbEvict:
-		p.evict(w, r)
 	case w.Owner.Lags:
 		r.Message = "waiting for its own write to show"
-	case !r.Applied && !p.quiet(w) && !p.stalled(w):
+	case r.Verb == v1alpha1.VerbEvict || r.Applied:
+		p.evict(w, r)
+	case w.Owner.rolling() && !p.stalled(w):
 		r.Message = "waiting for its own rollout to end"
-	case !r.Applied && len(p.unwanted(w, r)) > 0:
+	case len(p.unwanted(w, r)) > 0:
 		p.write(w, r, Pod{})
-	case r.Applied && w.Owner.Partition > 0 && !w.Owner.rolling():
-		p.evictOne(w, r, belowPartition(w, p.unwanted(w, r)))
 	}
-}
-
-func (p *planner) evict(w *Workload, r *Roll) {
-	if w.Owner.rolling() && !p.stalled(w) {
-		r.Message = "waiting for its own rollout to end"
-		return
-	}
-	p.evictOne(w, r, p.unwanted(w, r))
 }
 
 // unwanted returns the pods that the roll is still to replace.
@@ -41,21 +31,41 @@ func (p *planner) unwanted(w *Workload, r *Roll) []Pod {
 	return pods
 }
 
-// evictOne evicts the next pod, one at a time. A ready one goes only while all
-// others are there and ready; one that is not ready serves nobody.
-func (p *planner) evictOne(w *Workload, r *Roll, pods []Pod) {
+// evict evicts the next pod, or says what it waits for.
+func (p *planner) evict(w *Workload, r *Roll) {
+	pod, wait := p.nextEviction(w, r)
+	switch {
+	case wait != "":
+		r.Message = wait
+	case pod.Name == "":
+	default:
+		if w.EvictionRefused != "" {
+			r.Message = "eviction refused by " + w.EvictionRefused
+		}
+		p.write(w, r, pod)
+	}
+}
+
+// nextEviction returns the pod to evict now, or what is waited for first. Pods
+// go one at a time: a ready one only while all others are there and ready; one
+// that is not ready serves nobody. Of a roll by template only those pods are
+// evicted that a partition keeps from being replaced.
+func (p *planner) nextEviction(w *Workload, r *Roll) (Pod, string) {
+	pods := p.unwanted(w, r)
+	if r.Verb != v1alpha1.VerbEvict {
+		pods = belowPartition(w, pods)
+	}
 	if len(pods) == 0 || w.Owner.Lags || w.Terminating > 0 {
-		return
+		return Pod{}, ""
+	}
+	if w.Owner.rolling() && !p.stalled(w) {
+		return Pod{}, "waiting for its own rollout to end"
 	}
 	next := nextPod(pods)
 	if next.Ready && (w.Ready < w.Pods || w.Pods < w.Owner.Desired-w.Owner.Unreachable) {
-		r.Message = "waiting for its other pods to be ready"
-		return
+		return Pod{}, "waiting for its other pods to be there and ready"
 	}
-	if w.EvictionRefused != "" {
-		r.Message = "eviction refused by " + w.EvictionRefused
-	}
-	p.write(w, r, next)
+	return next, ""
 }
 
 func (p *planner) write(w *Workload, r *Roll, pod Pod) {

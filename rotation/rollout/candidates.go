@@ -61,8 +61,8 @@ func (p *planner) sortWorkloads() {
 
 func (p *planner) sortOne(w *Workload) {
 	needs, failure := p.needs(w), p.state.failure(w.Key)
-	own := w.Owner.rolling() || w.Terminating > 0 && (needs || failure != nil)
-	if own {
+	busy := w.Owner.rolling() || w.Terminating > 0 && (needs || failure != nil)
+	if busy {
 		p.count(w.Key.Namespace)
 	}
 	switch {
@@ -75,12 +75,12 @@ func (p *planner) sortOne(w *Workload) {
 		if w.Wave == 0 {
 			p.reach(0)
 		}
-	case needs && p.begun(w, own):
-		p.adopt(w)
-	case needs && own && !p.stalled(w):
+	case needs && p.begun(w, busy):
+		p.adopt(w, busy)
+	case needs && w.Owner.rolling() && !p.stalled(w):
 		p.awaitOwn(w)
 	case needs:
-		p.consider(w, own)
+		p.consider(w, busy)
 	case w.Stranded > 0:
 		p.block(w, Hold{v1alpha1.NodeNotReady, count(w.Stranded, "stale pod") + " on nodes that cannot replace them now"})
 	}
@@ -131,13 +131,13 @@ func (p *planner) mayTryAgain(w *Workload, f *Failure) bool {
 // the state, which may have been lost with the status: the owner carries its
 // mark, and the owner still works on it or no stale pod is of it. As long as
 // that is so, nothing shows that a second roll is called for (I3).
-func (p *planner) begun(w *Workload, own bool) bool {
+func (p *planner) begun(w *Workload, busy bool) bool {
 	switch {
 	case w.Verb == v1alpha1.VerbRestartAt:
 		return slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.CreatedAt.Before(w.RestartAt) })
 	case w.Verb != v1alpha1.VerbRestart || attemptOf(w.RestartedFor, p.facts.Bundle.Hash) == 0:
 		return false
-	case own:
+	case busy:
 		return true
 	case w.MarksKnown:
 		return !slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.RestartedFor == w.RestartedFor })
@@ -147,7 +147,7 @@ func (p *planner) begun(w *Workload, own bool) bool {
 }
 
 // adopt takes up a roll that has begun.
-func (p *planner) adopt(w *Workload) {
+func (p *planner) adopt(w *Workload, busy bool) {
 	r := Roll{
 		Key: w.Key, Attempt: attemptOf(w.RestartedFor, p.facts.Bundle.Hash), Verb: w.Verb, For: p.facts.Bundle.Hash, Applied: true,
 		StartedAt: p.now, ProgressAt: p.now, Before: w.NewestPod, Left: left(w), Message: "waiting for its pods",
@@ -158,7 +158,7 @@ func (p *planner) adopt(w *Workload) {
 	if w.Wave == 0 || p.state.failure(w.Key) == nil {
 		p.reach(w.Wave)
 	}
-	if !w.Owner.rolling() && w.Terminating == 0 {
+	if !busy {
 		p.count(w.Key.Namespace)
 	}
 	p.state.InProgress = append(p.state.InProgress, r)
@@ -180,7 +180,7 @@ func (p *planner) awaitOwn(w *Workload) {
 // that do not become ready. It is not waited for: what it lacks may be the very
 // bundle that a roll brings.
 func (p *planner) stalled(w *Workload) bool {
-	return w.Owner.Observed && !w.Owner.Lags && w.Terminating == 0 && !p.now.Before(w.NewestPod.Add(p.facts.Policy.ProgressDeadline)) &&
+	return w.Owner.Observed && !w.Owner.Lags && !p.now.Before(w.NewestPod.Add(p.facts.Policy.ProgressDeadline)) &&
 		slices.ContainsFunc(w.StalePods, func(x Pod) bool { return !x.Ready })
 }
 
@@ -188,16 +188,18 @@ func (p *planner) stalled(w *Workload) bool {
 // attempts. One that is in flight is counted already.
 func (p *planner) consider(w *Workload, inFlight bool) {
 	counted, marked := p.state.counted(w.Key), attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
-	failed := p.state.failure(w.Key) != nil
-	if !failed || w.Wave == 0 {
-		p.reach(w.Wave)
-	}
 	tries := counted.Count
 	if tries == 0 && p.sincePublished(w.StalePods) {
 		tries = marked
 	}
 	if tries >= p.facts.Policy.MaxAttempts {
 		p.fail(w, v1alpha1.StillStale, tries)
+	}
+	failed := p.state.failure(w.Key) != nil
+	if !failed || w.Wave == 0 {
+		p.reach(w.Wave)
+	}
+	if tries >= p.facts.Policy.MaxAttempts {
 		return
 	}
 	verb := w.Verb

@@ -17,6 +17,8 @@ func (p *planner) decide(reason v1alpha1.Reason, message string) {
 func (p *planner) describe(shut, full bool, limit int) {
 	wave, rolling := p.waveName(), len(p.state.InProgress)
 	switch {
+	case p.lowest < 0:
+		p.describeRest()
 	case p.tooManyFailed():
 		p.decide(v1alpha1.FailureThresholdExceeded, p.describeFailures())
 	case rolling == 0 && shut:
@@ -74,8 +76,11 @@ func (p *planner) describeFailures() string {
 	if len(names) > 5 {
 		names = append(names[:5], fmt.Sprintf("and %d more", len(names)-5))
 	}
-	return fmt.Sprintf("%s failed to roll (%s): nothing new starts until they are in order or failureThreshold is raised",
-		count(len(p.state.Failed), "workload"), strings.Join(names, ", "))
+	message := fmt.Sprintf("%s failed to roll (%s)", count(len(p.state.Failed), "workload"), strings.Join(names, ", "))
+	if p.tooManyFailed() {
+		message += ": nothing new starts until they are in order or failureThreshold is raised"
+	}
+	return message
 }
 
 func failureMessage(w *Workload, reason v1alpha1.Reason, policy Policy) string {

@@ -123,7 +123,10 @@ func (p *planner) settleUnwanted(w *Workload, r *Roll) {
 // atRest reports whether nothing of the roll is under way. One whose mark never
 // showed was not begun, once the cache has had time to show it.
 func (p *planner) atRest(w *Workload, r *Roll) bool {
-	return p.quiet(w) && (r.Verb == v1alpha1.VerbEvict || r.Applied || p.now.Sub(r.StartedAt) > forgetUnseen)
+	if r.Verb != v1alpha1.VerbEvict && !r.Applied {
+		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen
+	}
+	return whole(w)
 }
 
 // quiet reports whether none of the workload's pods is being replaced.
@@ -149,12 +152,13 @@ func lagging(w *Workload, r *Roll) bool {
 
 // finished reports whether the roll did what it was for: nothing of the
 // workload is stale, nothing terminates, and its rollout is complete. A mark
-// that is gone by then does no harm.
+// that is gone by then does no harm. A workload may also have left the mesh
+// with the roll: then it has no member pods.
 func (p *planner) finished(w *Workload, r *Roll) bool {
 	if len(w.StalePods) > 0 || w.Terminating > 0 || !w.Owner.complete() {
 		return false
 	}
-	if evicts := r.Verb == v1alpha1.VerbEvict || w.Owner.Partition > 0; evicts && !whole(w) || !evicts && lagging(w, r) {
+	if left := r.Applied && r.Verb == v1alpha1.VerbRestart && w.Pods == 0; !left && (!whole(w) || lagging(w, r)) {
 		return false
 	}
 	return !p.retires(w) || len(pending(w, r, w.RetiredPods)) == 0
@@ -202,7 +206,11 @@ func (p *planner) comeBack(w *Workload, r *Roll) {
 
 // writes reports whether the roll's next step is a write.
 func (p *planner) writes(w *Workload, r *Roll) bool {
-	return r.Verb == v1alpha1.VerbEvict || !r.Applied || len(belowPartition(w, pending(w, r, w.StalePods))) > 0
+	if r.Verb != v1alpha1.VerbEvict && !r.Applied {
+		return true
+	}
+	pod, _ := p.nextEviction(w, r)
+	return pod.Name != ""
 }
 
 // putBack takes back a roll whose next step may not be written now: it is begun
@@ -293,7 +301,7 @@ func (p *planner) settleFailures() {
 		case p.state.roll(f.Key) != nil: // it is tried again
 		case w == nil || w.Block.Reason != "":
 			p.state.clearFailure(f.Key)
-		case len(w.StalePods) == 0 && w.Terminating == 0 && w.Owner.complete():
+		case len(w.StalePods) == 0 && whole(w):
 			p.state.clearFailure(f.Key)
 			p.completed(w)
 		}

@@ -76,6 +76,14 @@ func (w *world) complete(i int) bool {
 	return !o.controller() || there >= o.desired-btoi(o.key.Kind == "DaemonSet" && w.down >= 0)
 }
 
+// outdated says whether pods of an earlier template are left to be replaced.
+func (w *world) outdated(i int) bool {
+	o := &w.owners[i]
+	return o.byTemplate() && slices.ContainsFunc(w.pods, func(p simPod) bool {
+		return p.owner == i && !p.terminating && !w.unreachable(&p) && p.rev != o.rev && p.ordinal >= o.partition
+	})
+}
+
 // replacing says whether the owner's controller replaces pods in truth.
 func (w *world) replacing(i int) bool {
 	o := &w.owners[i]
@@ -94,7 +102,7 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 	b, o := &w.books[i], &w.owners[i]
 	switch {
 	case !b.ours:
-		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.replacing(i) && o.byTemplate()
+		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.outdated(i)
 	case named(rollout.State{InProgress: w.mt.state.InProgress}, o.key):
 		return true
 	case w.now.Sub(b.lastWrite) > simDeadline:
@@ -117,7 +125,7 @@ func (w *world) refereeStart(c *controller, i int) {
 		w.foul("I9: %s is rolled towards a bundle that does not verify the issuer", o.key)
 	case !w.windowOpen(c) && !(w.cfg.whenBroken && w.now.Sub(b.lastBroken) < lately):
 		w.foul("I4: %s is written outside the windows", o.key)
-	case !changed && w.now.Before(w.publishedAt.Add(simEnvDelay)) && w.mt.hash != hashOf(w.older):
+	case !changed && !w.blip(c) && w.now.Before(w.publishedAt.Add(simEnvDelay)) && w.mt.hash != hashOf(w.older):
 		w.foul("order: %s is written before the bundle is surely read", o.key)
 	}
 	if o.wave > 0 && !changed && !w.blip(c) {
@@ -198,7 +206,7 @@ func (w *world) refereeWaves(c *controller, i int) {
 		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) {
 			continue
 		}
-		if o.wave > 0 && (!o.byTemplate() || w.replacing(n)) && w.newest(n).Before(w.now.Add(-simDeadline)) {
+		if o.wave > 0 && (!o.byTemplate() || w.replacing(n)) && w.newest(n, begun).Before(begun.Add(-simDeadline)) {
 			continue // somebody else's rollout that is stuck
 		}
 		w.foul("waves: %s of wave %d is written while %s of wave %d is stale", w.owners[i].key, mine, o.key, o.wave)
@@ -214,10 +222,11 @@ func (w *world) onlyRetired(i int) bool {
 	return true
 }
 
-func (w *world) newest(i int) time.Time {
+// newest is when the owner's newest pod of a time was created.
+func (w *world) newest(i int, at time.Time) time.Time {
 	var t time.Time
 	for n := range w.pods {
-		if p := &w.pods[n]; p.owner == i && p.created.After(t) {
+		if p := &w.pods[n]; p.owner == i && p.created.After(t) && p.created.Before(at) {
 			t = p.created
 		}
 	}

@@ -94,7 +94,7 @@ func (w *world) step() {
 		c := w.controllers[w.rng.IntN(len(w.controllers))]
 		c.lag(w)
 		c.step(w)
-	case !w.quiet && n < 90:
+	case !w.quiet && n < 88:
 		w.disturb()
 	}
 	if w.dirty {
@@ -108,7 +108,11 @@ func (w *world) disturb() {
 	i := w.rng.IntN(len(w.owners))
 	o := &w.owners[i]
 	switch n := w.rng.IntN(60); {
+	case n < 2:
+		w.publish(w.bundle | w.issuer | 1<<w.rng.IntN(3))
 	case n < 3:
+		w.publish(w.bundle&uint8(w.rng.IntN(8)) | w.issuer)
+	case n < 4 && w.rng.IntN(8) == 0:
 		w.publish(1 + uint8(w.rng.IntN(7)))
 	case n < 5:
 		w.publish(w.older)
@@ -133,11 +137,11 @@ func (w *world) disturb() {
 		o.broken, w.dirty = !o.broken, true
 	case n < 30:
 		w.down, w.dirty = w.rng.IntN(6)-3, true
-	case n < 33:
-		w.mt.paused = w.rng.IntN(3) == 0
+	case n < 34:
+		w.mt.paused = w.rng.IntN(4) == 0
 		w.toggled()
-	case n < 35:
-		w.mt.suspend = w.rng.IntN(3) == 0
+	case n < 37:
+		w.mt.suspend = w.rng.IntN(4) == 0
 		w.toggled()
 	case n < 42:
 		w.crash()

@@ -36,17 +36,17 @@ type simPod struct {
 }
 
 type simOwner struct {
-	key                                  rollout.Key
-	wave                                 int
-	strategy                             rollout.Strategy
-	desired, partition, surge, unavail   int
-	gen, observed                        int64
-	userGen                              int
-	mark, rev, stable                    string
-	optOut, paused, evictOnly            bool
-	broken, gitops, refuses              bool
-	updated, total, available            int
-	revertAt                             time.Time
+	key                                rollout.Key
+	wave                               int
+	strategy                           rollout.Strategy
+	desired, partition, surge, unavail int
+	gen, observed                      int64
+	userGen                            int
+	mark, rev, stable                  string
+	optOut, paused, evictOnly          bool
+	broken, gitops, refuses            bool
+	updated, total, available          int
+	revertAt                           time.Time
 }
 
 func (o *simOwner) controller() bool { return o.key.Kind != "Pod" && o.key.Kind != "Job" }

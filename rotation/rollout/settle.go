@@ -142,9 +142,9 @@ func whole(w *Workload) bool {
 
 // lagging reports whether the pods seen are older than the owner's status,
 // which says that its rollout is complete: there are more of them, or some that
-// are not of the roll.
+// are not of its present template.
 func lagging(w *Workload, r *Roll) bool {
-	if w.MarksKnown && r.Applied && r.Verb == v1alpha1.VerbRestart && w.Outdated > 0 {
+	if w.MarksKnown && r.Verb == v1alpha1.VerbRestart && w.Owner.Partition == 0 && w.Outdated > 0 {
 		return true
 	}
 	return w.Owner.ByTemplate && w.Pods > w.Owner.Total

@@ -83,7 +83,7 @@ func (c *controller) restart(w *world) {
 	}
 	c.catchUp(w)
 	if w.cfg.mutant == staleStart {
-		c.owners, c.pods = max(w.base, c.owners-w.rng.IntN(60)), max(w.base, c.pods-w.rng.IntN(60))
+		c.owners, c.pods = max(w.base, c.owners-w.rng.IntN(20)), max(w.base, c.pods-w.rng.IntN(150))
 	}
 }
 
@@ -187,12 +187,6 @@ func (c *controller) facts(w *world) rollout.Facts {
 		}
 		f.Workloads = append(f.Workloads, c.workload(w, &owners[i], byOwner[i]))
 	}
-	if w.cfg.mutant == noEvidence {
-		for i := range f.State.InProgress {
-			f.State.InProgress = slices.Clone(f.State.InProgress)
-			f.State.InProgress[i].Before = time.Time{}
-		}
-	}
 	w.rng.Shuffle(len(f.Workloads), func(i, j int) { f.Workloads[i], f.Workloads[j] = f.Workloads[j], f.Workloads[i] })
 	return f
 }
@@ -215,7 +209,7 @@ func (c *controller) fence(w *world) rollout.FenceEvidence {
 func (c *controller) workload(w *world, o *simOwner, pods []simPod) rollout.Workload {
 	spec := w.spec(o)
 	out := rollout.Workload{
-		Key: o.key, Wave: o.wave, RestartedFor: o.mark, MarksKnown: w.cfg.mutant != noEvidence,
+		Key: o.key, Wave: o.wave, RestartedFor: o.mark, MarksKnown: true,
 		Owner: rollout.Owner{Observed: true},
 	}
 	out.Verb, out.Block = rollout.VerbFor(spec, w.policy())

@@ -102,7 +102,7 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 	b, o := &w.books[i], &w.owners[i]
 	switch {
 	case !b.ours:
-		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.outdated(i)
+		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.outdated(i) && (o.key.Kind != "DaemonSet" || w.down < 0 && w.now.Sub(w.nodesAt) > lately)
 	case named(rollout.State{InProgress: w.mt.state.InProgress}, o.key):
 		return true
 	case w.now.Sub(b.lastWrite) > simDeadline:
@@ -177,7 +177,7 @@ func (w *world) refereeBudget(c *controller, i int) {
 		w.foul("I4: %d workloads in flight with %s, the budget is %d", all, w.owners[i].key, w.cfg.budget)
 	case space > w.cfg.perNamespace:
 		w.foul("I4: %d workloads in flight in namespace %s with %s", space, w.owners[i].key.Namespace, w.owners[i].key)
-	case ramped > ramp && !again:
+	case ramped > ramp && !again && w.books[i].lastWrite.Before(w.begun(c, i)):
 		w.foul("canary: %d in flight with %s after %d were done", ramped, w.owners[i].key, w.mt.state.Completed)
 	}
 }
@@ -265,11 +265,10 @@ func (w *world) refereeEvict(c *controller, i int, p *simPod) {
 		w.foul("verb: pod %d of %s is evicted", p.id, o.key)
 	case p.ready && b.evicted >= 0 && !b.replaced && w.now.Sub(b.lastWrite) < simDeadline && !b.lastWrite.IsZero():
 		w.foul("evict: pod %d of %s goes before pod %d was replaced", p.id, o.key, b.evicted)
-	case p.ready && o.key.Kind == "StatefulSet" && w.higher(p):
+	case p.ready && o.key.Kind == "StatefulSet" && w.higher(p) && w.epoch == c.seen.epoch:
 		w.foul("evict: pod %d of %s goes before one with a higher ordinal", p.id, o.key)
 	}
 	b.evicted, b.replaced, b.lastWrite = p.id, !o.controller(), w.now
-	_ = c
 }
 
 func (w *world) byMark(i int) bool {

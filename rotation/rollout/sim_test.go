@@ -73,6 +73,11 @@ func (w *world) mutate(x *rollout.Workload) {
 		x.Terminating = 0
 	case noReadiness:
 		x.Ready, x.Pods, x.Owner.Available = x.Owner.Desired, x.Owner.Desired, x.Owner.Desired
+	case noEvidence:
+		for i := range x.StalePods {
+			x.StalePods[i].RestartedFor = x.RestartedFor
+		}
+		x.Outdated = 0
 	case noWaves:
 		x.Wave = min(x.Wave, 0)
 	case noOwnRollouts:
@@ -136,7 +141,7 @@ func (w *world) disturb() {
 	case n < 28 && w.rng.IntN(3) == 0:
 		o.broken, w.dirty = !o.broken, true
 	case n < 30:
-		w.down, w.dirty = w.rng.IntN(6)-3, true
+		w.down, w.nodesAt, w.dirty = w.rng.IntN(6)-3, w.now, true
 	case n < 34:
 		w.mt.paused = w.rng.IntN(4) == 0
 		w.toggled()
@@ -255,7 +260,7 @@ func (w *world) rest() bool {
 		if now := w.fingerprint(); now != last {
 			last, lastChange = now, w.steps
 		}
-		if w.steps-lastChange > 3000 {
+		if w.steps-lastChange > 1500 {
 			return true
 		}
 		if w.steps-lastChange > 300 && w.rng.IntN(50) == 0 {

@@ -95,11 +95,12 @@ type world struct {
 	base  int
 	hist  []snapshot
 
-	owners []simOwner
-	books  []book
-	pods   []simPod
-	nextID int
-	down   int // the node that is down; -1 for none
+	owners  []simOwner
+	books   []book
+	pods    []simPod
+	nextID  int
+	down    int       // the node that is down; -1 for none
+	nodesAt time.Time // when that last changed
 
 	bundle      uint8
 	issuer      uint8

@@ -28,8 +28,8 @@ type Exporter struct {
 	// Rescan, if not nil, starts a survey at once.
 	Rescan <-chan struct{}
 	Clock  clock.PassiveClock
-	// Observe is told of every survey, for logging. May be nil.
-	Observe func(*Snapshot)
+	// Observe is told of every survey or why it failed, for logging.
+	Observe func(*Snapshot, error)
 }
 
 // staleAfter intervals without a survey, the daemon is not healthy.
@@ -49,56 +49,52 @@ func (e *Exporter) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: shutdownGrace}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
-	looped := make(chan error, 1)
-	go func() { looped <- e.loop(ctx) }()
+	looped := make(chan struct{})
+	go func() {
+		defer close(looped)
+		e.loop(ctx)
+	}()
 	select {
 	case err = <-failed:
 		cancel()
 		<-looped
 		return fmt.Errorf("serving metrics: %w", err)
-	case err = <-looped:
+	case <-looped:
 	}
 	grace, stop := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer stop()
-	if closing := server.Shutdown(grace); err == nil && closing != nil {
-		err = fmt.Errorf("stopping the metrics server: %w", closing)
+	if err := server.Shutdown(grace); err != nil {
+		return fmt.Errorf("stopping the metrics server: %w", err)
 	}
-	return err
+	return nil
 }
 
-// loop surveys until ctx ends.
-func (e *Exporter) loop(ctx context.Context) error {
-	for {
+// loop surveys until ctx ends. A survey that fails (it took too long) leaves
+// the last snapshot in place, whose age then tells.
+func (e *Exporter) loop(ctx context.Context) {
+	for ctx.Err() == nil {
 		began := e.Clock.Now()
 		document, err := e.Survey(ctx)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			e.Observe(nil, err)
+		} else {
+			s := &Snapshot{Document: document, Finished: e.Clock.Now(), Took: e.Clock.Since(began)}
+			e.Collector.Publish(s)
+			e.Observe(s, nil)
 		}
-		s := &Snapshot{Document: document, Finished: e.Clock.Now(), Took: e.Clock.Since(began)}
-		e.Collector.Publish(s)
-		if e.Observe != nil {
-			e.Observe(s)
-		}
-		if !e.wait(ctx) {
-			return nil
-		}
+		e.wait(ctx)
 	}
 }
 
-// wait is false when ctx ended.
-func (e *Exporter) wait(ctx context.Context) bool {
+// wait ends with the interval, a request or ctx.
+func (e *Exporter) wait(ctx context.Context) {
 	timer := time.NewTimer(e.Interval + rand.N(e.Interval/10+1))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false
 	case <-timer.C:
 	case <-e.Rescan:
 	}
-	return true
 }
 
 func (e *Exporter) handler() (http.Handler, error) {

@@ -209,13 +209,17 @@ func (t *table) text(r *row, f checker.Finding) string {
 		}
 		t.leftover = message
 	}
-	if !strings.HasPrefix(message, string(f.ID)) {
-		message = string(f.ID) + ": " + message
+	elsewhere := f.Path != "" && !strings.HasPrefix(r.cells[location], f.Path)
+	switch spoken := strings.HasPrefix(message, string(f.ID)); {
+	case spoken && elsewhere:
+		return message + " (" + f.Path + ")"
+	case spoken:
+		return message
+	case elsewhere:
+		return string(f.ID) + " at " + f.Path + ": " + message
+	default:
+		return string(f.ID) + ": " + message
 	}
-	if f.Path != "" && !strings.HasPrefix(r.cells[location], f.Path) {
-		message += " (" + f.Path + ")"
-	}
-	return message
 }
 
 func sameRemedyFollows(later []checker.Finding, f checker.Finding) bool {

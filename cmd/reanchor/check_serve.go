@@ -36,7 +36,11 @@ func (c *CheckCmd) serve(ctx context.Context, s streams, surveyor *survey.Survey
 			return surveyor.Survey(ctx)
 		},
 		Interval: time.Duration(c.Interval), Rescan: hangups(ctx), Clock: clock.RealClock{},
-		Observe: func(snapshot *exporter.Snapshot) {
+		Observe: func(snapshot *exporter.Snapshot, err error) {
+			if err != nil {
+				fmt.Fprintln(s.err, "survey failed:", err)
+				return
+			}
 			fmt.Fprintln(s.err, report.Summary(snapshot.Document))
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -159,9 +160,20 @@ func refusedBy(err error) string {
 	if errors.As(err, &status) && status.Status().Details != nil {
 		for _, cause := range status.Status().Details.Causes {
 			if cause.Type == policyv1.DisruptionBudgetCause {
-				return cause.Message
+				return budgetOf(cause.Message)
 			}
 		}
 	}
 	return "a PodDisruptionBudget"
+}
+
+// budgetOf turns the server's sentence on a budget into words that name it, to
+// follow "refused by". Another sentence is kept as it is.
+func budgetOf(message string) string {
+	text, ok := strings.CutPrefix(message, "The disruption budget ")
+	name, needs, ok2 := strings.Cut(text, " needs ")
+	if !ok || !ok2 {
+		return message
+	}
+	return "PodDisruptionBudget " + name + ", which needs " + needs
 }

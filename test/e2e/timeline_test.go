@@ -43,7 +43,9 @@ type change struct {
 	gone    bool
 }
 
-func (c change) key() string { return c.kind + " " + c.object.GetNamespace() + "/" + c.object.GetName() }
+func (c change) key() string {
+	return c.kind + " " + c.object.GetNamespace() + "/" + c.object.GetName()
+}
 
 // record begins the timeline of all namespaces of the scenario's mesh.
 func (m *meshWorld) record() *timeline {
@@ -291,15 +293,17 @@ func mark(o metav1.Object) string {
 	}
 }
 
-// leastUp is the fewest pods of an application that served at any instant,
-// counted from the moment when want of them did for the first time.
-func (l *timeline) leastUp(namespace, app string, want int) int {
+// leastUp is the fewest pods of the applications together that served at any
+// instant, counted from the moment when want of them did for the first time.
+func (l *timeline) leastUp(want int, namespace string, apps ...string) int {
 	l.t.Helper()
 	least, began := want, false
 	l.replay(func(i *instant) {
-		n := up(i.pods(namespace, app))
-		began = began || n >= want
-		if began {
+		n := 0
+		for _, app := range apps {
+			n += up(i.pods(namespace, app))
+		}
+		if began = began || n >= want; began {
 			least = min(least, n)
 		}
 	})

@@ -121,9 +121,10 @@ func (p *planner) settleUnwanted(w *Workload, r *Roll) {
 }
 
 // atRest reports whether nothing of the roll is under way. One whose mark never
-// showed was not begun, once the cache has had time to show it.
+// showed was not begun, once the cache has had time to show it; one whose mark
+// was taken away was.
 func (p *planner) atRest(w *Workload, r *Roll) bool {
-	if r.Verb != v1alpha1.VerbEvict && !r.Applied {
+	if r.Verb != v1alpha1.VerbEvict && !r.Applied && p.state.counted(r.Key).Reverts == 0 {
 		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen
 	}
 	return whole(w)

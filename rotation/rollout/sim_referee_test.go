@@ -68,7 +68,7 @@ func (w *world) complete(i int) bool {
 		if p.owner != i || w.unreachable(p) {
 			continue
 		}
-		if p.terminating || !p.ready || o.byTemplate() && p.rev != o.rev && p.ordinal >= o.partition {
+		if p.terminating || !p.ready && o.controller() || o.byTemplate() && p.rev != o.rev && p.ordinal >= o.partition {
 			return false
 		}
 		there++
@@ -105,11 +105,21 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.outdated(i) && (o.key.Kind != "DaemonSet" || w.down < 0 && w.now.Sub(w.nodesAt) > lately)
 	case named(rollout.State{InProgress: w.mt.state.InProgress}, o.key):
 		return true
-	case w.now.Sub(b.lastWrite) > simDeadline:
+	case w.givenUp(b):
 		return named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.byTemplate() && w.replacing(i)
 	default:
 		return true
 	}
+}
+
+// givenUp says whether a roll may have run out of time: by the clocks of two
+// controllers, where they differ.
+func (w *world) givenUp(b *book) bool {
+	margin := time.Minute
+	if w.cfg.skewed {
+		margin = simDeadline - simLag
+	}
+	return w.now.Sub(b.lastWrite) > simDeadline-margin
 }
 
 // refereeStart judges a write that begins, or goes on with, a roll.
@@ -136,7 +146,7 @@ func (w *world) refereeStart(c *controller, i int) {
 		}
 	}
 	if !b.ours {
-		w.refereeBudget(c, i)
+		w.refereeBudget(i)
 		w.refereeWaves(c, i)
 	}
 	b.ours, b.lastWrite = true, w.now
@@ -153,10 +163,10 @@ func (w *world) windowOpen(c *controller) bool {
 	return slices.ContainsFunc(w.cfg.windows, func(x rollout.Window) bool { return x.Open(at) })
 }
 
-func (w *world) refereeBudget(c *controller, i int) {
+func (w *world) refereeBudget(i int) {
 	all, space, ramped := 1, 1, 1
 	for n := range w.owners {
-		if n == i || !w.inFlight(n, w.begun(c, i)) {
+		if n == i || !w.inFlight(n, w.begun(i)) {
 			continue
 		}
 		all++
@@ -177,17 +187,15 @@ func (w *world) refereeBudget(c *controller, i int) {
 		w.foul("I4: %d workloads in flight with %s, the budget is %d", all, w.owners[i].key, w.cfg.budget)
 	case space > w.cfg.perNamespace:
 		w.foul("I4: %d workloads in flight in namespace %s with %s", space, w.owners[i].key.Namespace, w.owners[i].key)
-	case ramped > ramp && !again && w.books[i].lastWrite.Before(w.begun(c, i)):
+	case ramped > ramp && !again && w.books[i].lastWrite.Before(w.begun(i)):
 		w.foul("canary: %d in flight with %s after %d were done", ramped, w.owners[i].key, w.mt.state.Completed)
 	}
 }
 
 // begun is when the roll was decided.
-func (w *world) begun(c *controller, i int) time.Time {
-	for _, r := range w.mt.state.InProgress {
-		if r.Key == w.owners[i].key {
-			return r.StartedAt.Add(-c.skew)
-		}
+func (w *world) begun(i int) time.Time {
+	if at, ok := w.began[w.owners[i].key]; ok {
+		return at
 	}
 	return w.now
 }
@@ -195,7 +203,7 @@ func (w *world) begun(c *controller, i int) time.Time {
 // refereeWaves: no earlier wave has a workload that could be rolled, that was
 // stale for long enough to be seen, and that did not fail.
 func (w *world) refereeWaves(c *controller, i int) {
-	begun := w.begun(c, i)
+	begun := w.begun(i)
 	for n := range w.owners {
 		o, b := &w.owners[n], &w.books[n]
 		verb, _ := rollout.VerbFor(w.spec(o), w.policy())
@@ -247,7 +255,9 @@ func (w *world) refereeMark(c *controller, i int, a rollout.Action) {
 	case b.rolls >= simAttempts+1 && !w.blip(c):
 		w.foul("attempts: %s is rolled %d times", o.key, b.rolls+1)
 	}
-	b.rolls++
+	if strings.HasPrefix(a.Mark, hashOf(w.bundle)) { // else decided before the bundle changed
+		b.rolls++
+	}
 	b.staleBack, b.revertedSinceRoll = false, false
 }
 
@@ -326,9 +336,17 @@ func (w *world) refereeDecision(c *controller, f rollout.Facts, now time.Time) {
 
 // refereeStore judges what a decision says has ended.
 func (w *world) refereeStore(c *controller) {
+	began := map[rollout.Key]time.Time{}
+	for _, r := range c.decision.State.InProgress {
+		began[r.Key] = c.decidedAt
+		if at, ok := w.began[r.Key]; ok && named(rollout.State{InProgress: w.mt.state.InProgress}, r.Key) {
+			began[r.Key] = at
+		}
+	}
+	w.began = began
 	for _, e := range c.decision.Ended {
 		i := w.ownerOf(e.Key)
-		if !e.Failed && w.books[i].ours && w.now.Sub(w.books[i].lastWrite) < simDeadline {
+		if !e.Failed && w.books[i].ours && !w.givenUp(&w.books[i]) {
 			w.foul("done: the roll of %s is said to be done, and in truth it is not", e.Key)
 		}
 	}

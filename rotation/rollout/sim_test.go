@@ -101,6 +101,8 @@ func (w *world) step() {
 		c.step(w)
 	case !w.quiet && n < 88:
 		w.disturb()
+	case !w.quiet && n < 92 && w.cfg.mutant == staleStart:
+		w.crash()
 	}
 	if w.dirty {
 		w.snapshot()
@@ -196,6 +198,7 @@ func (w *world) revert() {
 			continue
 		}
 		w.logf("gitops reverts %s", o.key)
+		w.observeTruth()
 		o.mark, o.revertAt = "", time.Time{}
 		o.retemplate()
 		w.books[i].reverts++

@@ -115,6 +115,7 @@ type world struct {
 	quiet       bool // no disturbance any more
 	steps       int
 	tally       map[string]int
+	began       map[rollout.Key]time.Time // when rolls in flight were decided
 	log         []string
 }
 

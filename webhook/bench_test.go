@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ import (
 
 const (
 	benchConnections = 8
-	benchRounds      = 5
+	benchRounds      = 7
 	benchRound       = time.Second
 	fixedRate        = 500 // requests per second
 	fixedFor         = 4 * time.Second
@@ -58,8 +59,9 @@ func BenchmarkAdmission(b *testing.B) {
 		constant, defaulter := results["constant"], results["defaulter"]
 		for _, t := range targets {
 			rounds := results[t.name]
-			line := fmt.Sprintf("BENCH admission/%s rps=%.0f p50_ms=%.2f p99_ms=%.2f", t.name,
+			line := fmt.Sprintf("BENCH admission/%s rps=%.0f cpu_us=%.0f p50_ms=%.2f p99_ms=%.2f", t.name,
 				median(rounds, func(i int) float64 { return rounds[i].rps }),
+				median(rounds, func(i int) float64 { return rounds[i].cpu }),
 				median(rounds, func(i int) float64 { return rounds[i].quantile(.5) }),
 				median(rounds, func(i int) float64 { return rounds[i].quantile(.99) }))
 			if t.ours {
@@ -152,6 +154,7 @@ func (annotate) Default(_ context.Context, pod *corev1.Pod) error {
 // round is one measurement.
 type round struct {
 	rps       float64
+	cpu       float64         // of client and server, in microseconds a request
 	latencies []time.Duration // sorted
 }
 
@@ -182,7 +185,7 @@ func (t *benchTarget) saturate(b *testing.B, body []byte) round {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var all []time.Duration
-	began := time.Now()
+	cpu, began := cpuTime(), time.Now()
 	for range benchConnections {
 		wg.Go(func() {
 			c := dialBench(b, t.address, body)
@@ -201,7 +204,20 @@ func (t *benchTarget) saturate(b *testing.B, body []byte) round {
 	wg.Wait()
 	took := time.Since(began)
 	slices.Sort(all)
-	return round{rps: float64(len(all)) / took.Seconds(), latencies: all}
+	return round{
+		rps: float64(len(all)) / took.Seconds(), latencies: all,
+		cpu: float64((cpuTime() - cpu).Microseconds()) / float64(len(all)),
+	}
+}
+
+// cpuTime is what this process has used so far. Unlike the rate it does not
+// depend on what else the machine does.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // steady sends at a fixed rate and returns the p99, counted from when each

@@ -3,19 +3,23 @@ package webhook_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	admissionv1 "k8s.io/api/admission/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/webhook"
 )
@@ -197,8 +201,7 @@ func TestEveryDecisionHasACounterThatBeganAtZero(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"CREATE","namespace":"emoji",` +
-			`"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"object":` + string(pod) + `}}`
+		body := reviewOf("u", string(pod))
 		for _, h := range []http.Handler{stamp, validate} {
 			if w := call(h, strings.NewReader(body)); w.Code != http.StatusOK {
 				t.Fatalf("%d %s", w.Code, w.Body)
@@ -210,4 +213,41 @@ func TestEveryDecisionHasACounterThatBeganAtZero(t *testing.T) {
 	if after := series(t, registry); after != preset {
 		t.Errorf("%d counters appeared that were not preset", after-preset)
 	}
+}
+
+func TestRequestsLeaveNothingBehindInEachOther(t *testing.T) {
+	// The memory of a request is used for the next one. If anything kept a part
+	// of an earlier text, a bundle would be taken for another or a uid be wrong.
+	stamp, _, _ := handlers(t, webhook.NewSnapshot(world(linkerd(nil)), nil))
+	type expected struct{ body, uid, hash string }
+	var all []expected
+	for i := range 8 {
+		ca := root(t, fmt.Sprint("ca", i), -time.Hour, time.Hour)
+		pod, err := json.Marshal(carrying(t, ca.PEM()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		uid := strings.Repeat(fmt.Sprint(i), 36)
+		all = append(all, expected{reviewOf(uid, string(pod)), uid, bundle.Of(ca.Cert).Hash()})
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 200 {
+				e := all[(g+i*3)%len(all)]
+				w := call(stamp, strings.NewReader(e.body))
+				var review admissionv1.AdmissionReview
+				if err := json.Unmarshal(w.Body.Bytes(), &review); err != nil || string(review.Response.UID) != e.uid || !strings.Contains(string(review.Response.Patch), e.hash) {
+					t.Errorf("%d %s %v", w.Code, w.Body, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func reviewOf(uid, pod string) string {
+	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"` + uid + `","operation":"CREATE","namespace":"emoji",` +
+		`"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"object":` + pod + `}}`
 }

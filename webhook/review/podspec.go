@@ -5,12 +5,12 @@ import "github.com/reanchor/reanchor/mesh"
 // These functions read what mesh.ViewOf takes from a typed pod; the fuzz test
 // holds the two against each other.
 
-func (p *parser) spec(name string) error {
+func (p *Parser) spec(name string) error {
 	switch name {
 	case "containers":
-		return list(p, &p.Pod.Containers, p.container)
+		return p.containers(&p.regulars, mesh.Regular)
 	case "initContainers":
-		return p.initContainers()
+		return p.containers(&p.inits, mesh.Init)
 	case "volumes":
 		return p.volumes()
 	default:
@@ -19,39 +19,45 @@ func (p *parser) spec(name string) error {
 }
 
 // list reads an array, or a null for an empty one, and appends its elements; a
-// null among them is a zero element.
-func list[T any](p *parser, into *[]T, read func(into *T) error) error {
+// null among them is a zero element. grow appends such an element and returns
+// it.
+func list[T any](p *Parser, grow func() *T, read func(into *T) error) error {
 	if p.null() {
 		return nil
 	}
 	return p.array(func() error {
-		var element T
-		if !p.null() {
-			if err := read(&element); err != nil {
-				return err
-			}
+		element := grow()
+		if p.null() {
+			return nil
 		}
-		*into = append(*into, element)
-		return nil
+		return read(element)
 	})
 }
 
-// initContainers keeps the order of mesh.ViewOf, init containers first, in
-// whatever order the members come.
-func (p *parser) initContainers() error {
-	regular := p.Pod.Containers
-	p.Pod.Containers = nil
-	err := list(p, &p.Pod.Containers, p.initContainer)
-	for i := range p.Pod.Containers {
-		if c := &p.Pod.Containers[i]; c.Kind == mesh.Regular {
-			c.Kind = mesh.Init
-		}
-	}
-	p.Pod.Containers = append(p.Pod.Containers, regular...)
-	return err
+// grow appends a zero element.
+func grow[T any](to *[]T) *T {
+	var zero T
+	*to = append(*to, zero)
+	return &(*to)[len(*to)-1]
 }
 
-func (p *parser) initContainer(c *mesh.Container) error {
+func (p *Parser) containers(into *[]mesh.Container, kind mesh.ContainerKind) error {
+	growContainers := func() *mesh.Container {
+		var old mesh.Container
+		if n := len(*into); n < cap(*into) {
+			old = (*into)[:n+1][n]
+		}
+		c := grow(into)
+		*c = mesh.Container{Kind: kind, Env: old.Env[:0], Mounts: old.Mounts[:0], EnvFrom: old.EnvFrom[:0]}
+		return c
+	}
+	if kind == mesh.Init {
+		return list(p, growContainers, p.initContainer)
+	}
+	return list(p, growContainers, p.container)
+}
+
+func (p *Parser) initContainer(c *mesh.Container) error {
 	return p.object(func(name string) error {
 		if name != "restartPolicy" {
 			return p.containerMember(c, name)
@@ -64,27 +70,27 @@ func (p *parser) initContainer(c *mesh.Container) error {
 	})
 }
 
-func (p *parser) container(c *mesh.Container) error {
+func (p *Parser) container(c *mesh.Container) error {
 	return p.object(func(name string) error { return p.containerMember(c, name) })
 }
 
-func (p *parser) containerMember(c *mesh.Container, name string) (err error) {
+func (p *Parser) containerMember(c *mesh.Container, name string) (err error) {
 	switch name {
 	case "name":
 		c.Name, err = p.optional()
 	case "env":
-		return list(p, &c.Env, p.variable)
+		return list(p, func() *mesh.EnvVar { return grow(&c.Env) }, p.variable)
 	case "envFrom":
 		return p.envFrom(c)
 	case "volumeMounts":
-		return list(p, &c.Mounts, p.mount)
+		return list(p, func() *mesh.Mount { return grow(&c.Mounts) }, p.mount)
 	default:
 		return p.skip()
 	}
 	return err
 }
 
-func (p *parser) variable(v *mesh.EnvVar) error {
+func (p *Parser) variable(v *mesh.EnvVar) error {
 	return p.object(func(name string) (err error) {
 		switch name {
 		case "name":
@@ -102,7 +108,7 @@ func (p *parser) variable(v *mesh.EnvVar) error {
 
 // valueFrom reads the source of a variable; a ConfigMap outranks a Secret, as
 // in mesh.ViewOf, should both be given.
-func (p *parser) valueFrom() (*mesh.Reference, error) {
+func (p *Parser) valueFrom() (*mesh.Reference, error) {
 	if p.null() {
 		return nil, nil
 	}
@@ -120,7 +126,7 @@ func (p *parser) valueFrom() (*mesh.Reference, error) {
 	return from, err
 }
 
-func (p *parser) keyRef(into *mesh.Reference, kind mesh.ObjectKind) error {
+func (p *Parser) keyRef(into *mesh.Reference, kind mesh.ObjectKind) error {
 	if p.null() {
 		return nil
 	}
@@ -144,7 +150,7 @@ func (p *parser) keyRef(into *mesh.Reference, kind mesh.ObjectKind) error {
 
 // envFrom reads the objects whose keys all become variables; of one entry with
 // both kinds the ConfigMap comes first.
-func (p *parser) envFrom(c *mesh.Container) error {
+func (p *Parser) envFrom(c *mesh.Container) error {
 	if p.null() {
 		return nil
 	}
@@ -180,7 +186,7 @@ func (s source) appendTo(objects []mesh.Object, kind mesh.ObjectKind) []mesh.Obj
 }
 
 // named reads a reference whose member key holds the object's name.
-func (p *parser) named(into *source, key string) error {
+func (p *Parser) named(into *source, key string) error {
 	if p.null() {
 		return nil
 	}
@@ -197,7 +203,7 @@ func (p *parser) named(into *source, key string) error {
 	})
 }
 
-func (p *parser) mount(m *mesh.Mount) error {
+func (p *Parser) mount(m *mesh.Mount) error {
 	return p.object(func(name string) (err error) {
 		if name != "name" {
 			return p.skip()

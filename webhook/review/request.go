@@ -40,39 +40,57 @@ var ErrNotAPod = errors.New("not a review of a pod's creation")
 
 // Parse reads a review. The error wraps ErrNotAPod, or says what is wrong with
 // the text; it quotes no values.
-func Parse(text string) (*Request, error) {
-	s, err := newScanner(text)
-	if err != nil {
-		return nil, err
-	}
-	p := &parser{scanner: s}
-	if err := s.object(p.review); err != nil {
-		return nil, err
-	}
-	if err := s.end(); err != nil {
-		return nil, err
-	}
-	return p.result()
-}
+func Parse(text string) (*Request, error) { return new(Parser).Parse(text) }
 
-// parser fills a Request while the scanner goes over the text. The fields below
-// the Request are what must hold of the review for it to be one of a pod.
-type parser struct {
-	*scanner
+// Parser reads one review after the other, and uses its memory again. It is not
+// safe for concurrent use.
+type Parser struct {
+	scanner
 	Request
 
+	// These must hold of the review for it to be one of a pod.
 	apiVersion, kind      string
 	operation, sub        string
 	requestKind, resource kind
 	podAPIVersion         string
 	podKind               string
 	metadata              bool
+
+	// The pod's containers: mesh.ViewOf puts init containers first, in whatever
+	// order the lists come.
+	inits, regulars []mesh.Container
+}
+
+// Parse reads a review like the function Parse. The Request is good until the
+// next call.
+func (p *Parser) Parse(text string) (*Request, error) {
+	p.forget()
+	if err := p.reset(text); err != nil {
+		return nil, err
+	}
+	if err := p.object(p.review); err != nil {
+		return nil, err
+	}
+	if err := p.end(); err != nil {
+		return nil, err
+	}
+	p.Pod.Containers = append(append(p.Pod.Containers, p.inits...), p.regulars...)
+	return p.result()
+}
+
+// forget makes the Parser as new, but for its memory.
+func (p *Parser) forget() {
+	clear(p.Pod.Labels)
+	*p = Parser{
+		scanner: p.scanner, inits: p.inits[:0], regulars: p.regulars[:0],
+		Request: Request{Pod: mesh.Pod{Labels: p.Pod.Labels, Containers: p.Pod.Containers[:0], Volumes: p.Pod.Volumes[:0]}},
+	}
 }
 
 // kind is a group, a version and a kind or resource.
 type kind struct{ group, version, name string }
 
-func (p *parser) result() (*Request, error) {
+func (p *Parser) result() (*Request, error) {
 	for _, must := range [...]struct {
 		hold      bool
 		otherwise string
@@ -91,7 +109,7 @@ func (p *parser) result() (*Request, error) {
 	return &p.Request, nil
 }
 
-func (p *parser) review(name string) (err error) {
+func (p *Parser) review(name string) (err error) {
 	switch name {
 	case "apiVersion":
 		p.apiVersion, err = p.optional()
@@ -105,7 +123,7 @@ func (p *parser) review(name string) (err error) {
 	return err
 }
 
-func (p *parser) request(name string) (err error) {
+func (p *Parser) request(name string) (err error) {
 	switch name {
 	case "uid":
 		p.UID, err = p.optional()
@@ -128,7 +146,7 @@ func (p *parser) request(name string) (err error) {
 }
 
 // groupVersion reads a GroupVersionKind or a GroupVersionResource.
-func (p *parser) groupVersion(last string) (k kind, err error) {
+func (p *Parser) groupVersion(last string) (k kind, err error) {
 	err = p.optionalObject(func(name string) (err error) {
 		switch name {
 		case "group":
@@ -145,7 +163,7 @@ func (p *parser) groupVersion(last string) (k kind, err error) {
 	return k, err
 }
 
-func (p *parser) pod(name string) (err error) {
+func (p *Parser) pod(name string) (err error) {
 	switch name {
 	case "apiVersion":
 		p.podAPIVersion, err = p.optional()
@@ -162,7 +180,7 @@ func (p *parser) pod(name string) (err error) {
 	return err
 }
 
-func (p *parser) objectMeta(name string) error {
+func (p *Parser) objectMeta(name string) error {
 	switch name {
 	case "labels":
 		return p.optionalObject(p.label)
@@ -174,7 +192,7 @@ func (p *parser) objectMeta(name string) error {
 	}
 }
 
-func (p *parser) label(name string) error {
+func (p *Parser) label(name string) error {
 	value, err := p.optional()
 	if err != nil || !mesh.RelevantLabel(name) {
 		return err
@@ -186,7 +204,7 @@ func (p *parser) label(name string) error {
 	return nil
 }
 
-func (p *parser) annotation(name string) error {
+func (p *Parser) annotation(name string) error {
 	value, err := p.optional()
 	switch name {
 	case v1alpha1.TrustBundleHashAnnotation:
@@ -202,7 +220,7 @@ func (p *parser) annotation(name string) error {
 }
 
 // optionalObject reads an object or a null.
-func (p *parser) optionalObject(member func(name string) error) error {
+func (p *Parser) optionalObject(member func(name string) error) error {
 	if p.null() {
 		return nil
 	}

@@ -273,3 +273,15 @@ func FuzzSyntax(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkParse(b *testing.B) {
+	text := compact(b, fixtures(b)["review-deployment-pod-native-sidecar.json"])
+	var p review.Parser
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.Parse(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -35,8 +35,16 @@ func (s *scanner) fail(what string) error {
 	return fmt.Errorf("%w: %s at byte %d", errSyntax, what, s.pos)
 }
 
-// space skips white space and returns the next byte, 0 at the end.
+// space skips white space and returns the next byte, 0 at the end. The API
+// server writes none, so that the first look mostly ends it.
 func (s *scanner) space() byte {
+	if s.pos < len(s.text) && s.text[s.pos] > ' ' {
+		return s.text[s.pos]
+	}
+	return s.skipSpace()
+}
+
+func (s *scanner) skipSpace() byte {
 	for s.pos < len(s.text) {
 		switch c := s.text[s.pos]; c {
 		case ' ', '\n', '\r', '\t':
@@ -50,11 +58,11 @@ func (s *scanner) space() byte {
 
 // consume skips white space and then the byte c, which must be there.
 func (s *scanner) consume(c byte) error {
-	if s.space() != c || s.pos >= len(s.text) {
-		return s.fail("want '" + string(rune(c)) + "'")
+	if s.pos < len(s.text) && s.text[s.pos] == c || s.space() == c && s.pos < len(s.text) {
+		s.pos++
+		return nil
 	}
-	s.pos++
-	return nil
+	return s.fail("want '" + string(rune(c)) + "'")
 }
 
 // null skips a null and reports whether there was one.
@@ -264,10 +272,12 @@ func (s *scanner) digits() error {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// newScanner checks what holds for the text as a whole.
-func newScanner(text string) (*scanner, error) {
+// reset makes the scanner begin with another text, and checks what holds for
+// the text as a whole.
+func (s *scanner) reset(text string) error {
+	*s = scanner{text: text, names: s.names[:0]}
 	if !utf8.ValidString(text) {
-		return nil, fmt.Errorf("%w: it is not UTF-8", errSyntax)
+		return fmt.Errorf("%w: it is not UTF-8", errSyntax)
 	}
-	return &scanner{text: text, names: make([]string, 0, 128)}, nil
+	return nil
 }

@@ -1,6 +1,7 @@
 package review
 
 import (
+	"math/bits"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -9,29 +10,64 @@ import (
 // raw reads a string and returns what is between its quotes, and whether that
 // holds escapes, all of which are valid.
 func (s *scanner) raw() (text string, escaped bool, err error) {
-	if err := s.consume('"'); err != nil {
-		return "", false, err
+	if s.space() != '"' {
+		return "", false, s.fail("want '\"'")
 	}
-	start := s.pos
-	for s.pos < len(s.text) {
-		switch c := s.text[s.pos]; {
-		case c == '"':
+	start := s.pos + 1
+	s.pos = start + plain(s.text[start:])
+	if s.pos < len(s.text) && s.text[s.pos] == '"' {
+		s.pos++
+		return s.text[start : s.pos-1], false, nil
+	}
+	err = s.escapes()
+	return s.text[start:max(start, s.pos-1)], true, err
+}
+
+// escapes reads a string on from an escape in it.
+func (s *scanner) escapes() error {
+	for {
+		switch {
+		case s.pos == len(s.text):
+			return s.fail("want '\"'")
+		case s.text[s.pos] == '"':
 			s.pos++
-			return s.text[start : s.pos-1], escaped, nil
-		case c == '\\':
-			escaped = true
-			_, n, ok := unescape(s.text[s.pos:])
-			if !ok {
-				return "", false, s.fail("an escape that is none")
-			}
-			s.pos += n
-		case c < ' ':
-			return "", false, s.fail("a control character in a string")
-		default:
-			s.pos++
+			return nil
+		case s.text[s.pos] != '\\':
+			return s.fail("a control character in a string")
+		}
+		_, n, ok := unescape(s.text[s.pos:])
+		if !ok {
+			return s.fail("an escape that is none")
+		}
+		s.pos += n
+		s.pos += plain(s.text[s.pos:])
+	}
+}
+
+// plain returns how many bytes at the start of text stand for themselves inside
+// a string: it finds the first quote, backslash or control character. Eight
+// bytes are looked at together.
+func plain(text string) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(text); i += 8 {
+		b := text[i : i+8]
+		x := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		quote, backslash := x^(ones*'"'), x^(ones*'\\')
+		// The high bit of each byte that is less than a space, or zero; only
+		// those above the first such byte may be wrong, and the first is wanted.
+		found := ((x - ones*' ') & ^x) | ((quote - ones) & ^quote) | ((backslash - ones) & ^backslash)
+		if found &= highs; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
 		}
 	}
-	return "", false, s.fail("want '\"'")
+	for ; i < len(text); i++ {
+		if c := text[i]; c < ' ' || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return i
 }
 
 // str reads a string.

@@ -3,7 +3,7 @@ package review
 import "github.com/reanchor/reanchor/mesh"
 
 // volumes reads the volumes that show objects as files.
-func (p *parser) volumes() error {
+func (p *Parser) volumes() error {
 	if p.null() {
 		return nil
 	}
@@ -16,7 +16,7 @@ func (p *parser) volumes() error {
 	})
 }
 
-func (p *parser) volume() (v mesh.Volume, err error) {
+func (p *Parser) volume() (v mesh.Volume, err error) {
 	var configMap, secret source
 	var projected []mesh.Object
 	err = p.optionalObject(func(name string) (err error) {
@@ -52,7 +52,7 @@ func (p *parser) volume() (v mesh.Volume, err error) {
 
 // projections reads the sources of a projected volume; of each the first kind
 // that is set counts.
-func (p *parser) projections(into *[]mesh.Object) error {
+func (p *Parser) projections(into *[]mesh.Object) error {
 	if p.null() {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/bundle/bundletest"
@@ -45,6 +46,23 @@ func TestACacheDoesNotParseAgain(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(10, func() { _, _ = c.Parse(text) }); n != 0 {
 		t.Errorf("a hit allocates %v times", n)
+	}
+}
+
+func TestACacheKeepsACopyOfTheText(t *testing.T) {
+	// A webhook's text is in memory that the next request overwrites.
+	c, want := bundle.NewCache(100, 1<<20), year(t, "a").PEM()
+	memory := []byte(want)
+	if _, err := c.Parse(unsafe.String(unsafe.SliceData(memory), len(memory))); err != nil {
+		t.Fatal(err)
+	}
+	clear(memory)
+	if n := testing.AllocsPerRun(1, func() { _, _ = c.Parse(want) }); n != 0 {
+		// The first of the two runs would have parsed and kept it again.
+		t.Errorf("a hit allocates %v times", n)
+	}
+	if c.Len() != 1 {
+		t.Errorf("%d texts are kept, want the one", c.Len())
 	}
 }
 

@@ -216,8 +216,7 @@ func TestEveryDecisionHasACounterThatBeganAtZero(t *testing.T) {
 }
 
 func TestRequestsLeaveNothingBehindInEachOther(t *testing.T) {
-	// The memory of a request is used for the next one. If anything kept a part
-	// of an earlier text, a bundle would be taken for another or a uid be wrong.
+	// The memory of a request is used for the next one.
 	stamp, _, _ := handlers(t, webhook.NewSnapshot(world(linkerd(nil)), nil))
 	type expected struct{ body, uid, hash string }
 	var all []expected

@@ -46,17 +46,14 @@ func Summary(d *Document) string {
 // `kubectl describe pod` and logs.
 func Line(d *Document) string {
 	var worst checker.Finding
-	others := 0
+	problems := 0
 	for f := range d.All() {
-		switch {
-		case f.Severity < checker.Warning:
-		case worst.ID == "":
+		if f.Severity < checker.Warning {
+			continue
+		}
+		problems++
+		if worst.ID == "" || weight(f) > weight(worst) {
 			worst = f
-		case f.Severity > worst.Severity, f.Severity == worst.Severity && f.ID == checker.Expired && worst.ID != checker.Expired:
-			worst = f
-			others++
-		default:
-			others++
 		}
 	}
 	if worst.ID == "" {
@@ -67,8 +64,22 @@ func Line(d *Document) string {
 		line += " " + worst.Path
 	}
 	line += fmt.Sprintf(": %s. %s", worst.Message, worst.Remedy)
-	if others > 0 {
-		line += fmt.Sprintf(" (and %d more findings)", others)
+	if problems > 1 {
+		line += fmt.Sprintf(" (and %d more findings)", problems-1)
 	}
 	return line
+}
+
+// weight orders findings of one severity: what expired goes first, and that
+// nothing was found says less than why.
+func weight(f checker.Finding) int {
+	w := 4 * int(f.Severity)
+	switch {
+	case f.ID == checker.Expired:
+		return w + 2
+	case f.ID == checker.NothingFound && f.Path == "":
+		return w
+	default:
+		return w + 1
+	}
 }

@@ -1,0 +1,176 @@
+package rollout_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+const (
+	newHash = "v1:new"
+	oldHash = "v1:old"
+)
+
+var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// script plays decisions one after the other: what Next returns is stored and
+// handed to it again.
+type script struct {
+	t     *testing.T
+	facts rollout.Facts
+	now   time.Time
+}
+
+// newScript begins at noon, two hours after the bundle was published, with a
+// generous policy and no fence.
+func newScript(t *testing.T, workloads ...rollout.Workload) *script {
+	return &script{t: t, now: noon, facts: rollout.Facts{
+		Bundle: rollout.Bundle{Hash: newHash, PublishedAt: noon.Add(-2 * time.Hour), SeenAt: noon.Add(-2 * time.Hour)},
+		Policy: rollout.Policy{
+			MaxConcurrent: 100, MaxConcurrentPerNamespace: 100, FailureThreshold: 3, ProgressDeadline: 10 * time.Minute, MaxAttempts: 3,
+			Retired: v1alpha1.RetiredNever, EnvDelay: 10 * time.Second,
+		},
+		Waves: []string{"control-plane", "first", "rest"}, Workloads: workloads,
+	}}
+}
+
+// next decides, checks that the facts were left alone, and keeps the state.
+func (s *script) next() rollout.Decision {
+	s.t.Helper()
+	before := fmt.Sprintf("%+v", s.facts)
+	d := rollout.Next(s.facts, s.now)
+	if after := fmt.Sprintf("%+v", s.facts); after != before {
+		s.t.Errorf("Next changed the facts:\n%s\n%s", before, after)
+	}
+	if d.Reason == "" || d.Message == "" {
+		s.t.Errorf("no reason given: %+v", d)
+	}
+	s.facts.State = d.State
+	return d
+}
+
+func (s *script) pass(d time.Duration) *script {
+	s.now = s.now.Add(d)
+	return s
+}
+
+// workload finds one by its name.
+func (s *script) workload(name string) *rollout.Workload {
+	s.t.Helper()
+	i := slices.IndexFunc(s.facts.Workloads, func(w rollout.Workload) bool { return w.Key.Name == name })
+	if i < 0 {
+		s.t.Fatalf("no workload %s", name)
+	}
+	return &s.facts.Workloads[i]
+}
+
+// want compares what a decision writes, and why, in short.
+func (s *script) want(d rollout.Decision, reason v1alpha1.Reason, actions ...string) {
+	s.t.Helper()
+	if diff := cmp.Diff(append([]string{string(reason)}, actions...), append([]string{string(d.Reason)}, short(d)...)); diff != "" {
+		s.t.Errorf("decision (-want +got):\n%s\n%s\n%+v", diff, d.Message, d.State)
+	}
+}
+
+// short is "Restart x v1:new" or "Evict x pod".
+func short(d rollout.Decision) []string {
+	var out []string
+	for _, a := range d.Actions {
+		switch a.Verb {
+		case v1alpha1.VerbEvict:
+			out = append(out, "Evict "+a.Key.Name+" "+a.Pod.Name)
+		case v1alpha1.VerbRestartAt:
+			out = append(out, "RestartAt "+a.Key.Name+" "+a.RestartAt.Format("15:04:05"))
+		default:
+			out = append(out, "Restart "+a.Key.Name+" "+a.Mark)
+		}
+	}
+	return out
+}
+
+// blockedBy lists what is blocked, and why.
+func blockedBy(d rollout.Decision) []string {
+	var out []string
+	for _, b := range d.Blocked {
+		out = append(out, b.Key.Name+" "+string(b.Reason))
+	}
+	return out
+}
+
+// stale is a Deployment of wave 2 with two ready stale pods, an hour old.
+func stale(namespace, name string, edits ...func(*rollout.Workload)) rollout.Workload {
+	w := rollout.Workload{
+		Key: rollout.Key{Group: "apps", Kind: "Deployment", Namespace: namespace, Name: name}, Wave: 2, Verb: v1alpha1.VerbRestart,
+		MarksKnown: true, NewestPod: noon.Add(-time.Hour), Pods: 2, Ready: 2,
+		Owner: rollout.Owner{Observed: true, Desired: 2, Updated: 2, Total: 2, Available: 2, ByTemplate: true},
+	}
+	w.StalePods = pods(name, noon.Add(-time.Hour), 2)
+	for _, edit := range edits {
+		edit(&w)
+	}
+	return w
+}
+
+// pods are n ready pods of a time; the ordinals run from 0.
+func pods(name string, at time.Time, n int) []rollout.Pod {
+	var out []rollout.Pod
+	for i := range n {
+		out = append(out, rollout.Pod{Name: fmt.Sprintf("%s-%d", name, i), UID: fmt.Sprintf("%s-%d-%d", name, i, at.Unix()), CreatedAt: at, Ready: true, Ordinal: i})
+	}
+	return out
+}
+
+func wave(n int) func(*rollout.Workload) { return func(w *rollout.Workload) { w.Wave = n } }
+
+func verb(v v1alpha1.Verb) func(*rollout.Workload) {
+	return func(w *rollout.Workload) {
+		w.Verb = v
+		w.Owner.ByTemplate = v == v1alpha1.VerbRestart
+	}
+}
+
+func block(r v1alpha1.Reason) func(*rollout.Workload) {
+	return func(w *rollout.Workload) { w.Verb, w.Block = "", rollout.Hold{Reason: r, Message: "because"} }
+}
+
+// current makes the workload one whose pods all carry the bundle.
+func current(w *rollout.Workload) { w.StalePods, w.RetiredPods = nil, nil }
+
+// retired makes the stale pods merely retired ones.
+func retired(w *rollout.Workload) { w.StalePods, w.RetiredPods = nil, w.StalePods }
+
+// rolled shows the workload after a roll with a mark: new ready pods, none of
+// them stale.
+func (s *script) rolled(name, mark string) *rollout.Workload {
+	w := s.workload(name)
+	current(w)
+	w.RestartedFor, w.NewestPod, w.Terminating, w.Outdated = mark, s.now, 0, 0
+	w.Pods, w.Ready = w.Owner.Desired, w.Owner.Desired
+	w.Owner.Lags, w.Owner.Observed = false, true
+	w.Owner.Updated, w.Owner.Total, w.Owner.Available = w.Owner.Desired, w.Owner.Desired, w.Owner.Desired
+	return w
+}
+
+// staleAgain shows the workload after a roll whose new pods are stale too.
+func (s *script) staleAgain(name, mark string) {
+	w := s.rolled(name, mark)
+	w.StalePods = pods(name, s.now, w.Owner.Desired)
+	for i := range w.StalePods {
+		w.StalePods[i].RestartedFor = mark
+	}
+}
+
+// underWay shows the workload in the middle of its rollout.
+func (s *script) underWay(name, mark string) *rollout.Workload {
+	w := s.workload(name)
+	w.RestartedFor, w.NewestPod = mark, s.now
+	w.Owner.Updated, w.Owner.Total = 1, w.Owner.Desired+1
+	w.Pods = w.Owner.Total
+	return w
+}

@@ -38,10 +38,10 @@ type Options struct {
 type Local struct {
 	Webhook, Controller *Process
 
-	lab     *lab.Lab
-	options Options
-	program string
-	health  string
+	lab             *lab.Lab
+	options         Options
+	program         string
+	address, health string
 }
 
 // Start builds and installs Reanchor and returns when its webhook is ready and
@@ -53,14 +53,14 @@ func Start(ctx context.Context, l *lab.Lab, c client.Client, o Options) (*Local,
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building reanchor: %w: %s", err, out)
 	}
-	address, err := freeAddress()
-	if err != nil {
+	var err error
+	if x.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	if err := install(ctx, l, c, o.Root, "https://localhost:"+port(address)); err != nil {
+	if err := install(ctx, l, c, o.Root, "https://localhost:"+port(x.address)); err != nil {
 		return nil, err
 	}
-	if err := x.startWebhook(ctx, address); err != nil {
+	if err := x.ReviveWebhook(ctx); err != nil {
 		return nil, errors.Join(err, x.Stop())
 	}
 	if x.Controller, err = x.start(ctx, "controller", append([]string{
@@ -70,7 +70,9 @@ func Start(ctx context.Context, l *lab.Lab, c client.Client, o Options) (*Local,
 	return x, nil
 }
 
-func (x *Local) startWebhook(ctx context.Context, address string) error {
+// ReviveWebhook starts the webhook, again at the same address after it was
+// killed, and waits until it is ready.
+func (x *Local) ReviveWebhook(ctx context.Context) error {
 	var err error
 	if x.health, err = freeAddress(); err != nil {
 		return err
@@ -78,7 +80,7 @@ func (x *Local) startWebhook(ctx context.Context, address string) error {
 	// A lab has one API server and no Service: the pauses that protect a rotation
 	// of the serving certificate protect nobody here.
 	x.Webhook, err = x.start(ctx, "webhook", append([]string{
-		"--address=" + address, "--health-address=" + x.health, "--namespace=" + Namespace,
+		"--address=" + x.address, "--health-address=" + x.health, "--namespace=" + Namespace,
 		"--host=localhost", "--certificate-pause=1s", "--shutdown-delay=0s"}, x.options.Webhook...))
 	if err != nil {
 		return err

@@ -1,0 +1,93 @@
+package nudge
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func TestOwnersAreWokenWhenTheReasonIsGone(t *testing.T) {
+	web := Owner{"ReplicaSet", "shop", "web-1"}
+	denied := Refusal{Owner: web, At: now.Add(-time.Minute), Mesh: "linkerd"}
+	unanswered := Refusal{Owner: web, At: now.Add(-time.Minute), Unanswered: true}
+	good := Mesh{Hash: "v1:new", Usable: true, InForce: now.Add(-time.Second)}
+	with := func(change func(*Mesh)) map[string]Mesh { m := good; change(&m); return map[string]Mesh{"linkerd": m} }
+	for name, tc := range map[string]struct {
+		facts Facts
+		want  string
+	}{
+		"a denial ends when a newer bundle is in force": {
+			Facts{Refusals: []Refusal{denied}, Meshes: with(func(*Mesh) {})}, "v1:new"},
+		"not before the injectors serve it": {
+			Facts{Refusals: []Refusal{denied}, Meshes: with(func(m *Mesh) { m.InForce = now.Add(time.Second) })}, ""},
+		"not when it was refused under that very bundle": {
+			Facts{Refusals: []Refusal{denied}, Meshes: with(func(m *Mesh) { m.InForce = denied.At.Add(-time.Second) })}, ""},
+		"not while the bundle cannot be used": {
+			Facts{Refusals: []Refusal{denied}, Meshes: with(func(m *Mesh) { m.Usable = false })}, ""},
+		"another mesh's bundle is no reason": {
+			Facts{Refusals: []Refusal{denied}, Meshes: map[string]Mesh{"istio": good}}, ""},
+		"a webhook that answers again": {
+			Facts{Refusals: []Refusal{unanswered}, AnsweringSince: now}, "webhook-answers.1795348800"},
+		"a webhook that does not": {
+			Facts{Refusals: []Refusal{unanswered}, Meshes: with(func(*Mesh) {})}, ""},
+		"a webhook that answered all the time": {
+			Facts{Refusals: []Refusal{unanswered}, AnsweringSince: unanswered.At.Add(-time.Second)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want []Action
+			if tc.want != "" {
+				want = []Action{{web, tc.want}}
+			}
+			if diff := cmp.Diff(want, Next(tc.facts, now)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestMessagesOfRefusedCreations(t *testing.T) {
+	for name, tc := range map[string]struct {
+		message    string
+		unanswered bool
+		mesh       string
+		ok         bool
+	}{
+		"a denial names its mesh":       {`Error creating: admission webhook "validate.reanchor.dev" denied the request: mesh "linkerd": the pod's only trust anchor expired`, false, "linkerd", true},
+		"a webhook that did not answer": {`Error creating: Internal error occurred: failed calling webhook "validate.reanchor.dev": failed to call webhook: Post "https://x": connection refused`, true, "", true},
+		"another webhook's denial":      {`Error creating: admission webhook "policy.example.com" denied the request: mesh "linkerd"`, false, "", false},
+		"a quota":                       {`Error creating: pods "web" is forbidden: exceeded quota`, false, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			unanswered, mesh, ok := Parse(tc.message)
+			if unanswered != tc.unanswered || mesh != tc.mesh || ok != tc.ok {
+				t.Errorf("got %v %q %v, want %v %q %v", unanswered, mesh, ok, tc.unanswered, tc.mesh, tc.ok)
+			}
+		})
+	}
+}
+
+func TestWhenABundleIsInForce(t *testing.T) {
+	mt := &v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}
+	spec := mt.EffectiveSpec()
+	status := v1alpha1.MeshTrustStatus{History: []v1alpha1.BundleRecord{{Hash: "v1:new", FirstSeen: metav1.NewTime(now)}, {Hash: "v1:old"}}}
+	if got := InForce(&spec, &status, true); !got.InForce.Equal(now.Add(150 * time.Second)) {
+		t.Errorf("without a fence, when the injectors' files are surely fresh; got %s", got.InForce)
+	}
+	status.Rollout.Fence = &v1alpha1.FenceStatus{BundleHash: "v1:old", At: metav1.NewMicroTime(now)}
+	if got := InForce(&spec, &status, true); !got.InForce.Equal(now.Add(150 * time.Second)) {
+		t.Errorf("the fence of another bundle counted; got %s", got.InForce)
+	}
+	status.Rollout.Fence.BundleHash = "v1:new"
+	if got := InForce(&spec, &status, true); !got.InForce.Equal(now) || got.Hash != "v1:new" {
+		t.Errorf("with a fence, from then on; got %s %s", got.Hash, got.InForce)
+	}
+	if got := InForce(&spec, &v1alpha1.MeshTrustStatus{}, true); got.Usable {
+		t.Error("a mesh without a bundle wakes nobody")
+	}
+}

@@ -1,0 +1,208 @@
+// Package recovery holds the scenarios in which new pods are refused for a
+// while: with the webhook and the controller both installed, owners get their
+// pods back soon after the reason is gone, not when their back-off ends.
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle/bundletest"
+	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/lab/injector"
+	"github.com/reanchor/reanchor/hack/local"
+)
+
+// backOff is how long pods are refused. An owner tries 10, 20 and 41 seconds
+// after the first refusal (its pauses double from 5 ms), so that pods which come
+// within soon did not wait for the next try.
+const (
+	backOff = 24 * time.Second
+	soon    = 9 * time.Second
+)
+
+type world struct {
+	client client.Client
+	local  *local.Local
+}
+
+func start(t *testing.T) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute) // a first start builds the lab
+	defer cancel()
+	l, err := lab.Start(ctx, lab.Options{Nodes: 2, Progress: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{}
+	if w.client, err = client.New(l.Config(), client.Options{Scheme: scheme}); err != nil {
+		t.Fatal(err)
+	}
+	if w.local, err = local.Start(ctx, l, w.client, local.Options{Root: "../..", Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.local.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the controller's log ends:\n%s", w.local.Controller.Tail(30))
+		}
+	})
+	i, err := injector.Start(ctx, l.Config(), injector.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { i.Kill() })
+	return w
+}
+
+func (w *world) create(t *testing.T, objects ...client.Object) {
+	t.Helper()
+	for _, o := range objects {
+		if err := w.client.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// publish writes the bundle and an issuer below its first anchor.
+func (w *world) publish(t *testing.T, anchors ...*bundletest.CA) {
+	t.Helper()
+	var text strings.Builder
+	for _, a := range anchors {
+		text.WriteString(a.PEM())
+	}
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "linkerd", Name: injector.BundleConfigMap}}
+	issuer := anchors[0].Intermediate("identity.linkerd.cluster.local", bundletest.From(time.Now().Add(-time.Minute), 48*time.Hour))
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "linkerd", Name: "linkerd-identity-issuer"}}
+	for _, o := range []client.Object{cm, secret} {
+		if err := client.IgnoreAlreadyExists(w.client.Create(t.Context(), o)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cm.Data = map[string]string{injector.BundleKey: text.String()}
+	secret.Data = map[string][]byte{"tls.crt": []byte(issuer.PEM()), "tls.key": []byte(issuer.KeyPEM())}
+	for _, o := range []client.Object{cm, secret} {
+		o.SetResourceVersion("")
+		if err := w.client.Update(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (w *world) mesh(t *testing.T) {
+	t.Helper()
+	w.create(t, &v1alpha1.MeshTrust{ObjectMeta: metav1.ObjectMeta{Name: "linkerd"}, Spec: v1alpha1.MeshTrustSpec{
+		Profile: v1alpha1.ProfileLinkerd,
+		Bundle: v1alpha1.BundleSpec{Propagation: v1alpha1.PropagationSpec{
+			Environment: &metav1.Duration{Duration: time.Second}, File: &metav1.Duration{Duration: 2 * time.Second},
+		}},
+		Admission: v1alpha1.AdmissionSpec{ClockSkew: &metav1.Duration{Duration: time.Second}},
+	}})
+}
+
+// deploy creates a namespace of its own with a Deployment of two pods.
+func (w *world) deploy(t *testing.T, namespace string) {
+	t.Helper()
+	labels := map[string]string{"app": "web"}
+	w.create(t,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Annotations: map[string]string{"linkerd.io/inject": "enabled"}}},
+		&appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
+			Spec: appsv1.DeploymentSpec{
+				Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels},
+				Template: corev1.PodTemplateSpec{
+					ObjectMeta: metav1.ObjectMeta{Labels: labels},
+					Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}},
+				},
+			},
+		})
+}
+
+func (w *world) pods(t *testing.T, namespace string) int {
+	t.Helper()
+	var list corev1.PodList
+	if err := w.client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	return len(list.Items)
+}
+
+// refused waits until the Deployment's pods have been refused for long.
+func (w *world) refused(t *testing.T, namespace, because string) {
+	t.Helper()
+	time.Sleep(backOff)
+	if n := w.pods(t, namespace); n != 0 {
+		t.Fatalf("%d pods were admitted in %s", n, namespace)
+	}
+	var sets appsv1.ReplicaSetList
+	if err := w.client.List(t.Context(), &sets, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range sets.Items[0].Status.Conditions {
+		if c.Type == appsv1.ReplicaSetReplicaFailure && strings.Contains(c.Message, because) {
+			return
+		}
+	}
+	t.Fatalf("the ReplicaSet does not say %q: %+v", because, sets.Items[0].Status.Conditions)
+}
+
+// comeBack waits for the pods, and reports how long that took.
+func (w *world) comeBack(t *testing.T, namespace string) {
+	t.Helper()
+	began := time.Now()
+	for w.pods(t, namespace) != 2 {
+		if time.Since(began) > soon {
+			t.Fatalf("no pods in %s %s after the reason had gone", namespace, soon)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Log(fmt.Sprintf("pods came %.1f s after the reason had gone", time.Since(began).Seconds()))
+}
+
+func TestOwnersOfRefusedPodsAreWokenWhenTheReasonIsGone(t *testing.T) {
+	w := start(t)
+	valid := bundletest.From(time.Now().Add(-time.Hour), 24*time.Hour)
+	root := bundletest.NewRoot(t, "root", valid)
+
+	expired := bundletest.NewRoot(t, "root", bundletest.From(time.Now().Add(-2*time.Hour), time.Hour))
+	w.publish(t, expired)
+	w.mesh(t)
+	w.deploy(t, "denied")
+	w.refused(t, "denied", "expired at")
+	w.publish(t, root)
+	// The mesh's injector must be known to write the new bundle: its file's
+	// propagation delay of two seconds is part of the wait.
+	w.comeBack(t, "denied")
+
+	w.local.Webhook.Kill()
+	w.deploy(t, "unanswered")
+	w.refused(t, "unanswered", "failed calling webhook")
+	if err := w.local.ReviveWebhook(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.comeBack(t, "unanswered")
+}

@@ -23,11 +23,20 @@ func listen(t *testing.T, x *Index) queue {
 	return q
 }
 
-// next returns the next mesh that is asked for.
+// next returns the next mesh that is asked for, "" when none is.
 func next(q queue) string {
+	defer time.AfterFunc(patience, q.ShutDown).Stop()
 	request, _ := q.Get()
 	q.Done(request)
 	return request.Name
+}
+
+// settled takes the two meshes that a new listener is told of.
+func settled(t *testing.T, q queue) {
+	t.Helper()
+	if a, b := next(q), next(q); a == "" || b == "" || a == b {
+		t.Fatalf("told of %q and %q, want both meshes", a, b)
+	}
 }
 
 func TestEveryListenerIsTold(t *testing.T) {
@@ -46,9 +55,7 @@ func TestOnlyWhatAQuestionCanShowIsTold(t *testing.T) {
 	pod := meshedPod("shop", "a", ca.old.PEM())
 	x := indexOf(t, pod)
 	q := listen(t, x)
-	for first := map[string]bool{}; len(first) < 2; {
-		first[next(q)] = true
-	}
+	settled(t, q)
 	heartbeat := pod.DeepCopy()
 	heartbeat.ResourceVersion = "99"
 	heartbeat.Status.Conditions = append(heartbeat.Status.Conditions, pod.Status.Conditions[0])
@@ -78,9 +85,7 @@ func TestABurstOfChangesIsToldOnce(t *testing.T) {
 	ca := newAnchors(t)
 	x := indexOf(t)
 	q := listen(t, x)
-	for first := map[string]bool{}; len(first) < 2; {
-		first[next(q)] = true
-	}
+	settled(t, q)
 	begin := time.Now()
 	go func() {
 		for i := range 2000 {
@@ -94,8 +99,10 @@ func TestABurstOfChangesIsToldOnce(t *testing.T) {
 		}
 	}()
 	told := 0
-	for next(q) != "erlang" {
-		told++
+	for name := next(q); name != "erlang"; name = next(q) {
+		if told++; name == "" {
+			t.Fatal("the end was not told")
+		}
 	}
 	if most := 1 + int(time.Since(begin)/settle); told > most {
 		t.Errorf("told %d times of a burst, want at most %d", told, most)

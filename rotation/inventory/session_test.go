@@ -95,6 +95,57 @@ func refused(obj any) func(*session) error {
 	}
 }
 
+// Announcing too little leaves the roller asleep, and too much wakes it at every
+// heartbeat of every pod.
+func TestWhatMattersIsAnnouncedAndNothingElse(t *testing.T) {
+	ca := newAnchors(t)
+	for name, tc := range map[string]struct {
+		change func(*corev1.Pod)
+		want   bool
+	}{
+		"nothing":               {func(*corev1.Pod) {}, false},
+		"a resource version":    {func(p *corev1.Pod) { p.ResourceVersion = "9" }, false},
+		"an annotation":         {func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, false},
+		"the stamp":             {func(p *corev1.Pod) { p.Annotations = map[string]string{"reanchor.dev/trust-bundle-hash": "v1:0"} }, false},
+		"another condition":     {func(p *corev1.Pod) { p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: "X"}) }, false},
+		"the bundle":            {func(p *corev1.Pod) { setAnchors(p, ca.next.PEM()) }, true},
+		"readiness":             {func(p *corev1.Pod) { p.Status.Conditions = nil }, true},
+		"the phase":             {func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }, true},
+		"its end":               {func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, true},
+		"that it terminates":    {func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: now} }, true},
+		"the node":              {func(p *corev1.Pod) { p.Spec.NodeName = "node-2" }, true},
+		"the owner":             {func(p *corev1.Pod) { ownedBy(p, "apps/v1", "DaemonSet", "other") }, true},
+		"the template revision": {func(p *corev1.Pod) { p.Labels["controller-revision-hash"] = "2" }, true},
+		"opting out":            {func(p *corev1.Pod) { p.Annotations = map[string]string{"reanchor.dev/opt-out": "true"} }, true},
+		"the UID: another pod":  {func(p *corev1.Pod) { p.UID = "another" }, true},
+		"its creation":          {func(p *corev1.Pod) { p.CreationTimestamp = metav1.NewTime(now) }, true},
+		"the start of a container that reads a reference": {func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = erlangPod("a", now, now).Status.ContainerStatuses
+		}, true},
+	} {
+		before := meshedPod("erlang", "a", ca.old.PEM())
+		reference := erlangPod("a", now.Add(-time.Hour), now.Add(-time.Hour))
+		before.Labels[mesh.MeshLabel] = "erlang" // it is a member of both meshes
+		before.Spec.Containers, before.Spec.Volumes = reference.Spec.Containers, reference.Spec.Volumes
+		before.Status.ContainerStatuses = reference.Status.ContainerStatuses
+		after := before.DeepCopy()
+		tc.change(after)
+		for how, bring := range map[string]func(*session){
+			"an event": func(s *session) { _ = s.Update(compact(s.meshes, after)) },
+			"a list":   func(s *session) { replace(t, s, after) },
+		} {
+			x := indexOf(t, before)
+			f := x.Source().(*feed)
+			x.addFeed(f)
+			f.take()
+			bring(x.session)
+			if got := len(f.take()) > 0; got != tc.want {
+				t.Errorf("%s, by %s: announced %v, want %v", name, how, got, tc.want)
+			}
+		}
+	}
+}
+
 // randomPod returns one of a few pods in one of many states, of either mesh, of
 // both, or of none.
 func randomPod(rnd *rand.Rand, ca anchors) *corev1.Pod {

@@ -38,7 +38,8 @@ func TestAControlPlanePodTrustsWhatItReadAtItsStart(t *testing.T) {
 	}{
 		"created well inside one publication":                    {history, at(12, 0), at(12, 5), both, both, false},
 		"created within the propagation delay of a new bundle":   {history, at(10, 5), at(10, 6), a, both, false},
-		"created just after the propagation delay":               {history, at(10, 10), at(10, 11), both, both, false},
+		"created just after the propagation delay":               {history, at(10, 11), at(10, 12), both, both, false},
+		"within the second to which the API cuts its times":      {history, at(10, 10), at(10, 11), a, both, false},
 		"a node's clock that is behind does not matter":          {history, at(12, 0), at(9, 0), both, both, false},
 		"a container that started again long after its pod":      {history, at(2, 0), at(15, 0), both, both, false},
 		"a node's clock may be ahead, so a start near a change":  {history, at(19, 50), at(19, 50), b, both, false},

@@ -7,6 +7,9 @@ import (
 
 const nothingRead = "nothing tells what it read"
 
+// apiResolution is what the API cuts every time down to.
+const apiResolution = time.Second
+
 // Resolve returns the effective trust of a pod with the evidence.
 func (m *Mesh) Resolve(e Evidence, w World) Trust {
 	switch {
@@ -36,19 +39,20 @@ func (m *Mesh) Resolve(e Evidence, w World) Trust {
 // ClockSkew. A variable is resolved anew at every start of the container and a
 // file is written when the pod starts, both from the node's copy of the object,
 // at most EnvDelay old. When the container starts again later in the same pod,
-// the file may be as old as FileDelay.
+// the file may be as old as FileDelay. The published object was written up to
+// apiResolution later than its own time says.
 func (m *Mesh) window(created time.Time, s Start, now time.Time) (from, to time.Time) {
 	if created.IsZero() {
 		// An admission request: it starts after now and reads what is there.
 		return now, now
 	}
-	from, to = created.Add(-m.EnvDelay), now
+	from, to = created.Add(-m.EnvDelay-apiResolution), now
 	if s.At != 0 {
 		started, lag := time.Unix(s.At, 0), m.EnvDelay
 		if s.File {
 			lag = m.FileDelay
 		}
-		from = later(from, started.Add(-m.ClockSkew-lag))
+		from = later(from, started.Add(-m.ClockSkew-lag-apiResolution))
 		to = earlier(to, started.Add(m.ClockSkew))
 	}
 	return from, later(to, created)

@@ -32,22 +32,27 @@ func inForce(b published.Bundle) bool {
 // recordBundle brings status.bundle and status.history up to date with what
 // was read. While the published object cannot be used, both stay as they are:
 // the last good bundle remains in force (design, section 4).
+//
+// interrupted says that the object could not be used at the last look. What was
+// there then is in no record, so that a pod that started then stays Unknown.
 func recordBundle(s *v1alpha1.MeshTrustStatus, b published.Bundle, interrupted bool, now time.Time) {
+	newest := newestRecord(s)
 	if !inForce(b) {
+		if newest != nil && !interrupted {
+			endRecord(newest, cmp.Or(b.WrittenAt, now))
+		}
 		return
 	}
 	hash := b.Set.Hash()
-	switch newest := newestRecord(s); {
-	case newest == nil || newest.Hash != hash:
-		beginRecord(s, b, now)
-	case interrupted || b.WrittenAt.After(newest.LastSeen.Add(unwatched)):
-		// The same set again, but something else may have been there between.
-		beginRecord(s, b, now)
+	switch {
+	case newest == nil || newest.Hash != hash, interrupted, b.WrittenAt.After(newest.LastSeen.Add(unwatched)):
+		// Of the same set begins a new record when something else may have been
+		// there in between.
+		beginRecord(s, b, interrupted, now)
 	case now.Sub(newest.LastSeen.Time) >= seenEvery:
 		newest.LastSeen = second(now)
 	}
-	newest := newestRecord(s)
-	s.Bundle = bundleStatus(b, hash, newest.PublishedAt)
+	s.Bundle = bundleStatus(b, hash, newestRecord(s).PublishedAt)
 }
 
 func newestRecord(s *v1alpha1.MeshTrustStatus) *v1alpha1.BundleRecord {
@@ -57,10 +62,19 @@ func newestRecord(s *v1alpha1.MeshTrustStatus) *v1alpha1.BundleRecord {
 	return &s.History[0]
 }
 
-// beginRecord adds a publication. The one before it was in force until then if
-// it was seen a moment ago; otherwise what was in force in between is not
-// known, and whoever started then stays Unknown.
-func beginRecord(s *v1alpha1.MeshTrustStatus, b published.Bundle, now time.Time) {
+// endRecord notes that a bundle was in force until something else was written,
+// if it was seen a moment before; otherwise what was in force in between is not
+// known, and whoever started then stays Unknown. It may have been seen a moment
+// after, too, in a cache that was late.
+func endRecord(r *v1alpha1.BundleRecord, at time.Time) {
+	if at.Sub(r.LastSeen.Time).Abs() < unwatched {
+		r.LastSeen = second(at)
+	}
+}
+
+// beginRecord adds a publication, which ends the one before unless something
+// else did.
+func beginRecord(s *v1alpha1.MeshTrustStatus, b published.Bundle, interrupted bool, now time.Time) {
 	publishedAt := b.WrittenAt
 	if publishedAt.IsZero() {
 		publishedAt = now
@@ -71,8 +85,8 @@ func beginRecord(s *v1alpha1.MeshTrustStatus, b published.Bundle, now time.Time)
 			// later one a second apart, so that the order stays known.
 			publishedAt = last.PublishedAt.Add(time.Second)
 		}
-		if gap := publishedAt.Sub(last.LastSeen.Time); gap < unwatched {
-			last.LastSeen = second(publishedAt)
+		if !interrupted {
+			endRecord(last, publishedAt)
 		}
 	}
 	fingerprints := make([]string, 0, b.Set.Len())

@@ -116,6 +116,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	if err != nil {
 		return specError{err}
 	}
+	policy.NoFence = r.noFence
 	s := &surveyor{
 		reader: owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh}, policy: policy, waves: waves,
 		current: o.current, now: now, broken: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
@@ -127,18 +128,22 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 		return err
 	}
 	o.probeNamespace = probeNamespace(mt.Name, s.namespaces)
-	s.expected, s.refused = r.memory.of(mt.Name)
+	s.memory = r.memory.of(mt.Name)
 	if mt.Status.Issuer != nil {
 		s.verifiers, s.known = setOf(mt.Status.Issuer.VerifiedBy, o.current), true
 	}
+	state := stateOf(&mt.Status.Rollout)
 	workloads, err := s.survey(ctx, o.owners)
 	if err != nil {
+		return err
+	}
+	if workloads, err = s.podless(ctx, workloads, state); err != nil {
 		return err
 	}
 	r.memory.caughtUp(mt.Name, workloads)
 	o.writer = owner.Writer{Client: r.client, Reader: s.reader, Policy: policy, Revisions: s.revisions}
 	o.facts = rollout.Facts{
-		Bundle: bundleFacts(&mt.Status), Hold: o.hold(), Policy: policy, State: stateOf(&mt.Status.Rollout),
+		Bundle: bundleFacts(&mt.Status), Hold: o.hold(), Policy: policy, State: state,
 		Workloads: workloads, Waves: waves.names, Breaks: o.breaks(mt, s),
 	}
 	o.facts.Fence = r.fence.evidence(mt.Name, o, now)
@@ -158,12 +163,15 @@ func (o *observation) hold() rollout.Hold {
 	return o.gate
 }
 
+// bundleFacts returns the bundle in force. The API keeps seconds: it was seen up
+// to a second later than is written, and whoever counts a delay from then must
+// not begin before it.
 func bundleFacts(s *v1alpha1.MeshTrustStatus) rollout.Bundle {
 	newest := newestRecord(s)
 	if newest == nil {
 		return rollout.Bundle{}
 	}
-	return rollout.Bundle{Hash: newest.Hash, PublishedAt: newest.PublishedAt.Time, SeenAt: newest.FirstSeen.Time}
+	return rollout.Bundle{Hash: newest.Hash, PublishedAt: newest.PublishedAt.Time, SeenAt: newest.FirstSeen.Add(time.Second)}
 }
 
 // breaks is when the first stale pod stops working: when the issuer in use

@@ -36,6 +36,7 @@ type Reconciler struct {
 	fence     *fence
 	memory    *memory
 	zones     Zones
+	noFence   bool
 	reporter  *reporter
 	clock     clock.PassiveClock
 }
@@ -162,20 +163,17 @@ func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observa
 	var faults []error
 	for _, a := range d.Actions {
 		written, err := o.writer.Do(ctx, a)
-		refused := ""
 		switch {
 		case errors.Is(err, owner.ErrRefused):
-			refused = refusal(err)
+			r.memory.wasRefused(mt.Name, a.Key, refusal(err))
 		case errors.Is(err, owner.ErrSuperseded):
 			log.FromContext(ctx).V(1).Info("action not needed any more", "workload", a.Key.String(), "why", err.Error())
-			continue
 		case err != nil:
 			faults = append(faults, err)
-			continue
 		default:
 			r.reporter.acted(mt, a)
+			r.memory.wrote(mt.Name, a, written.Generation, r.clock.Now())
 		}
-		r.memory.wrote(mt.Name, a.Key, written.Generation, refused)
 	}
 	return errors.Join(faults...)
 }

@@ -43,6 +43,9 @@ type Options struct {
 	ValidatingWebhook string
 	// Clock tells the time.
 	Clock clock.WithTicker
+	// NoFence rolls without waiting for the injectors. Only tests set it, to
+	// show what the fence is for: no flag leads here.
+	NoFence bool
 }
 
 // CacheOptions returns how the manager's cache keeps what the controller reads:
@@ -142,7 +145,7 @@ func newReconciler(mgr manager.Manager, o Options, wake chan<- event.GenericEven
 	return &Reconciler{
 		client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		published: published.NewWatcher(objects, notify), inventory: inventory.New(pods),
-		fence: newFence(mgr.GetClient(), o.ProbeNamespace), memory: newMemory(), zones: o.Zones,
+		fence: newFence(mgr.GetClient(), o.ProbeNamespace), memory: newMemory(), zones: o.Zones, noFence: o.NoFence,
 		reporter: newReporter(mgr.GetEventRecorder("reanchor"), o.Metrics), clock: o.Clock,
 	}, nil
 }

@@ -22,7 +22,7 @@ func render(mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision, now time
 	s.ObservedGeneration = mt.Generation
 	s.Pods, s.Workloads = counts(o.owners)
 	s.EarliestTrustExpiry = earliestExpiry(o.owners)
-	s.Expires = expires(o)
+	s.Expires = expires(o, now)
 	storeState(&s.Rollout, d.State, o.facts.Waves)
 	s.Rollout.ETA, s.Rollout.Deadline = optionalTime(d.ETA), optionalTime(o.facts.Breaks)
 	blocked := blockedOf(d, o.facts.Workloads)
@@ -87,9 +87,9 @@ func earliestExpiry(owners []inventory.Workload) *metav1.Time {
 
 // expires is the EXPIRES column: when the last anchor that verifies the issuer
 // ends, or where no issuer is known the last anchor at all.
-func expires(o *observation) string {
+func expires(o *observation, now time.Time) string {
 	set := o.current
-	if verifiers := o.current.VerifiedBy(o.issuer.Chain, o.facts.Bundle.SeenAt); !verifiers.Empty() {
+	if verifiers := o.current.VerifiedBy(o.issuer.Chain, now); !verifiers.Empty() {
 		set = verifiers
 	}
 	end, ok := set.NotAfter()
@@ -119,10 +119,19 @@ func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.Bloc
 func conditions(mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision, now time.Time) []metav1.Condition {
 	bundleValid := condition(v1alpha1.ConditionBundleValid, o.bundle.Reason == v1alpha1.BundleUsable, o.bundle.Reason, o.bundle.Message)
 	issuer := issuerCondition(o)
-	converged := condition(v1alpha1.ConditionConverged, d.Reason == v1alpha1.Converged && len(d.State.InProgress) == 0, d.Reason, d.Message)
+	converged := convergedCondition(o, d)
 	healthy := healthCondition(o, d)
 	all := []metav1.Condition{bundleValid, issuer, converged, healthy, switchCondition(o, now), narrowCondition(mt, o, now)}
 	return append(all, readyCondition(o, bundleValid, issuer, healthy, converged))
+}
+
+// convergedCondition: with a published bundle that cannot be used there is
+// nothing that pods could converge on, even if all carry the last good one.
+func convergedCondition(o *observation, d rollout.Decision) metav1.Condition {
+	if o.bundle.Reason != v1alpha1.BundleUsable {
+		return condition(v1alpha1.ConditionConverged, false, o.bundle.Reason, o.bundle.Message)
+	}
+	return condition(v1alpha1.ConditionConverged, d.Reason == v1alpha1.Converged && len(d.State.InProgress) == 0, d.Reason, d.Message)
 }
 
 func condition(kind string, ok bool, reason v1alpha1.Reason, message string) metav1.Condition {

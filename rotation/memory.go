@@ -1,8 +1,11 @@
 package rotation
 
 import (
+	"maps"
 	"sync"
+	"time"
 
+	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -15,73 +18,81 @@ type memory struct {
 }
 
 type remembered struct {
-	// expected holds the generation that a write gave a workload.
-	expected map[rollout.Key]int64
+	// written holds the last write to each workload's object.
+	written map[rollout.Key]write
+	// evicted holds the pod whose eviction was granted last.
+	evicted map[rollout.Key]string
 	// refused holds what refused the last eviction.
 	refused map[rollout.Key]string
+}
+
+// write is a write to a workload's object.
+type write struct {
+	// generation is the object's after it; 0 once the cache has shown it.
+	generation int64
+	at         time.Time
+}
+
+func (r *remembered) clone() remembered {
+	return remembered{written: maps.Clone(r.written), evicted: maps.Clone(r.evicted), refused: maps.Clone(r.refused)}
 }
 
 func newMemory() *memory { return &memory{meshes: map[string]*remembered{}} }
 
 func (m *memory) mesh(name string) *remembered {
 	if m.meshes[name] == nil {
-		m.meshes[name] = &remembered{expected: map[rollout.Key]int64{}, refused: map[rollout.Key]string{}}
+		m.meshes[name] = &remembered{written: map[rollout.Key]write{}, evicted: map[rollout.Key]string{}, refused: map[rollout.Key]string{}}
 	}
 	return m.meshes[name]
 }
 
-// of returns copies of what is remembered.
-func (m *memory) of(name string) (expected map[rollout.Key]int64, refused map[rollout.Key]string) {
+// of returns a copy of what is remembered.
+func (m *memory) of(name string) remembered {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	one := m.mesh(name)
-	return cloned(one.expected), cloned(one.refused)
-}
-
-func cloned[V any](m map[rollout.Key]V) map[rollout.Key]V {
-	out := make(map[rollout.Key]V, len(m))
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
+	return m.mesh(name).clone()
 }
 
 // caughtUp forgets the writes that the cache shows, and workloads that are gone.
 func (m *memory) caughtUp(name string, workloads []rollout.Workload) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	one := m.mesh(name)
-	lags := map[rollout.Key]bool{}
-	there := map[rollout.Key]bool{}
+	one, lags := m.mesh(name), map[rollout.Key]bool{}
 	for i := range workloads {
-		there[workloads[i].Key] = true
 		lags[workloads[i].Key] = workloads[i].Owner.Lags
 	}
-	for key := range one.expected {
-		if !lags[key] {
-			delete(one.expected, key)
+	for key, w := range one.written {
+		if lagging, there := lags[key]; !there {
+			delete(one.written, key)
+		} else if !lagging {
+			one.written[key] = write{at: w.at}
 		}
 	}
-	for key := range one.refused {
-		if !there[key] {
-			delete(one.refused, key)
-		}
-	}
+	maps.DeleteFunc(one.evicted, func(key rollout.Key, _ string) bool { return !lags[key] })
+	maps.DeleteFunc(one.refused, func(key rollout.Key, _ string) bool {
+		_, there := lags[key]
+		return !there
+	})
 }
 
-// wrote notes the outcome of a write.
-func (m *memory) wrote(name string, key rollout.Key, generation int64, refusedBy string) {
+// wrote notes that an action was carried out.
+func (m *memory) wrote(name string, a rollout.Action, generation int64, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	one := m.mesh(name)
-	if generation > 0 {
-		one.expected[key] = generation
+	delete(one.refused, a.Key)
+	if a.Verb == v1alpha1.VerbEvict {
+		one.evicted[a.Key] = a.Pod.UID
+		return
 	}
-	if refusedBy == "" {
-		delete(one.refused, key)
-	} else {
-		one.refused[key] = refusedBy
-	}
+	one.written[a.Key] = write{generation: generation, at: at}
+}
+
+// wasRefused notes what refused the eviction of a workload's pod.
+func (m *memory) wasRefused(name string, key rollout.Key, by string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mesh(name).refused[key] = by
 }
 
 func (m *memory) forget(name string) {

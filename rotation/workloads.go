@@ -31,9 +31,8 @@ type surveyor struct {
 	known     bool
 	current   bundle.Set
 	now       time.Time
-	// expected and refused are the controller's memory of its own writes.
-	expected map[rollout.Key]int64
-	refused  map[rollout.Key]string
+	// memory is the controller's of its own writes.
+	memory remembered
 
 	broken map[*mesh.Trust]bool
 	// revisions holds, of each Deployment with a stale pod, the revision of one:
@@ -52,6 +51,37 @@ func (s *surveyor) survey(ctx context.Context, owners []inventory.Workload) ([]r
 		out = append(out, workloads...)
 	}
 	return out, nil
+}
+
+// podless adds the workloads that the state names and that have no member pod
+// at this moment, such as one whose only pod was just evicted: they are in
+// flight all the same. Of a kind that is nothing but its pods that is the end.
+func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload, state rollout.State) ([]rollout.Workload, error) {
+	there := make(map[rollout.Key]bool, len(seen))
+	for i := range seen {
+		there[seen[i].Key] = true
+	}
+	var keys []rollout.Key
+	for _, r := range state.InProgress {
+		keys = append(keys, r.Key)
+	}
+	for _, f := range state.Failed {
+		keys = append(keys, f.Key)
+	}
+	for _, key := range keys {
+		if there[key] {
+			continue
+		}
+		there[key] = true
+		o, err := s.read(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if o.Spec.Found {
+			seen = append(seen, s.describe(o, nil))
+		}
+	}
+	return seen, nil
 }
 
 // one returns the workload; several when its pods turn out to be owned by the
@@ -111,12 +141,11 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 	key := o.Spec.Key
 	w := rollout.Workload{
 		Key: key, Owner: o.State, RestartedFor: o.RestartedFor, RestartAt: o.RestartAt,
-		EvictionRefused: s.refused[key],
+		EvictionRefused: s.memory.refused[key],
 		Wave:            s.waves.of(s.namespaces[key.Namespace]),
 	}
-	if generation, ok := s.expected[key]; ok {
-		w.Owner.Lags = o.Spec.Found && o.Generation < generation
-	}
+	written := s.memory.written[key]
+	w.WrittenAt, w.Owner.Lags = written.at, o.Spec.Found && o.Generation < written.generation
 	runsToEnd := key.Kind == "Job"
 	renewals := true
 	for _, p := range pods {
@@ -146,6 +175,9 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
 	if p.Terminating {
 		w.Terminating++
 		return
+	}
+	if s.memory.evicted[w.Key] == string(p.UID) {
+		w.Owner.Lags = true // its eviction was granted and does not show yet
 	}
 	w.Pods++
 	if p.Ready {

@@ -136,7 +136,7 @@ func apiVersion(kind string) string {
 
 // evict asks for the eviction of one pod, which a PodDisruptionBudget may
 // refuse. A pod that is gone, or has been replaced by another of its name, is
-// nothing to do.
+// left alone.
 func (w Writer) evict(ctx context.Context, a rollout.Action) error {
 	uid := types.UID(a.Pod.UID)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: a.Key.Namespace, Name: a.Pod.Name}}
@@ -144,7 +144,7 @@ func (w Writer) evict(ctx context.Context, a rollout.Action) error {
 	err := w.Client.SubResource("eviction").Create(ctx, pod, eviction)
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		return nil
+		return fmt.Errorf("evicting pod %s/%s: %w", a.Key.Namespace, a.Pod.Name, ErrSuperseded)
 	case apierrors.IsTooManyRequests(err):
 		return fmt.Errorf("evicting pod %s/%s: %w: %s", a.Key.Namespace, a.Pod.Name, ErrRefused, refusedBy(err))
 	case err != nil:

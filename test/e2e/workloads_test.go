@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -233,3 +236,30 @@ func ordinals(name string, numbers ...int) []string {
 	}
 	return out
 }
+
+// customKind installs a CRD that takes any field.
+func customKind(t *testing.T, kind schema.GroupVersionKind, plural string) {
+	t.Helper()
+	dir := t.TempDir()
+	text := fmt.Sprintf(anyCRD, plural, kind.Group, kind.Kind, kind.Version)
+	if err := os.WriteFile(filepath.Join(dir, "crd.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.lab.InstallCRDs(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const anyCRD = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: "%[1]s.%[2]s"}
+spec:
+  group: %[2]s
+  scope: Namespaced
+  names: {kind: %[3]s, plural: %[1]s}
+  versions:
+  - name: %[4]s
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`

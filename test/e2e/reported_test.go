@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// What must not be rolled, or not by Reanchor, is reported with its reason and
+// left alone, however long; an ordinary workload beside it is rolled.
+func TestWhatMustNotBeRolledIsReportedAndLeftAlone(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, meshOptions{})
+	apps, optedOut := m.namespace("apps"), m.namespaced("out", map[string]string{v1alpha1.OptOutAnnotation: v1alpha1.OptOutAll})
+	unmanageable(t, apps)
+	deployment(t, apps, "by-hand", 1, m.injectByHand)
+	deployment(t, apps, "paused", 1, nil)
+	deployment(t, apps, "paused-evict", 1, func(d *appsv1.Deployment) {
+		d.Annotations = map[string]string{v1alpha1.RolloutStrategyAnnotation: v1alpha1.RolloutStrategyEvict}
+	})
+	deployment(t, apps, "out", 1, func(d *appsv1.Deployment) {
+		d.Annotations = map[string]string{v1alpha1.OptOutAnnotation: v1alpha1.OptOutRollout}
+	})
+	deployment(t, apps, "ordinary", 1, nil)
+	deployment(t, optedOut, "inherits", 1, nil)
+	ready(t, apps, 8)
+	ready(t, optedOut, 1)
+	pause(t, apps, "paused")
+	pause(t, apps, "paused-evict")
+	before := map[string][]corev1.Pod{}
+	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "paused-evict", "out", "ordinary"} {
+		before[app] = podsOf(t, apps, app)
+	}
+	inherits := podsOf(t, optedOut, "inherits")
+
+	history := m.record()
+	next := m.rotate()
+	m.trust(*quick())
+	mt := m.awaitConverged(time.Minute, m.root, next)
+	check := func() error {
+		want := map[string]v1alpha1.Reason{
+			"Job job": v1alpha1.JobPod, "Pod bare": v1alpha1.BarePod, "Database shop": v1alpha1.UnknownOwner,
+			"Deployment paused": v1alpha1.WorkloadPaused, "Deployment by-hand": v1alpha1.ManuallyInjected,
+			"Deployment out": v1alpha1.OptedOut, "Deployment inherits": v1alpha1.OptedOut,
+		}
+		if diff := cmp.Diff(want, blocked(m.status())); diff != "" {
+			return fmt.Errorf("what is reported (-want +got):\n%s", diff)
+		}
+		return nil
+	}
+	if err := check(); err != nil {
+		t.Error(err)
+	}
+	if mt.Status.Rollout.BlockedTotal != 7 {
+		t.Errorf("%d workloads are reported, want seven", mt.Status.Rollout.BlockedTotal)
+	}
+	replaced(t, apps, "ordinary", before["ordinary"], m.root, next)
+	replaced(t, apps, "paused-evict", before["paused-evict"], m.root, next)
+	stays(t, 5*time.Second, check)
+	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "out"} {
+		unharmed(t, apps, app, before[app])
+	}
+	unharmed(t, optedOut, "inherits", inherits)
+	history.replay(func(i *instant) {
+		if i.before != nil && mark(i.before) != mark(i.change.object) && i.change.object.GetName() != "ordinary" {
+			t.Errorf("the template of %s was marked", i.change.key())
+		}
+	})
+}
+
+// With the policies set to Evict what they name is evicted, and only that.
+func TestPoliciesEvictWhatTheyName(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, meshOptions{})
+	apps := m.namespace("apps")
+	unmanageable(t, apps)
+	deployment(t, apps, "paused", 1, nil)
+	ready(t, apps, 4)
+	pause(t, apps, "paused")
+	job, bare, shard, paused := podsOf(t, apps, "job"), podsOf(t, apps, "bare"), podsOf(t, apps, "shard"), podsOf(t, apps, "paused")
+
+	next := m.rotate()
+	spec := quick()
+	spec.Rollout.Policies = v1alpha1.RolloutPolicies{
+		BarePods: v1alpha1.BarePodsEvict, Jobs: v1alpha1.JobsEvict, Unmanaged: v1alpha1.UnmanagedEvict,
+	}
+	m.trust(*spec)
+	eventually(t, 40*time.Second, func() error {
+		if n := len(podsOf(t, apps, "bare")) + len(podsOf(t, apps, "shard")); n != 0 {
+			return fmt.Errorf("%d of the pods that nothing replaces are still there", n)
+		}
+		if now := podsOf(t, apps, "job"); len(now) != 1 || now[0].UID == job[0].UID || !podReady(&now[0]) {
+			return fmt.Errorf("the pod of the Job is not replaced yet")
+		}
+		return nil
+	})
+	if len(bare) != 1 || len(shard) != 1 {
+		t.Errorf("there were %d bare pods and %d of an unknown owner, want one of each", len(bare), len(shard))
+	}
+	replaced(t, apps, "job", job, m.root, next)
+	m.awaitConverged(40*time.Second, m.root, next)
+	unharmed(t, apps, "paused", paused)
+	if diff := cmp.Diff(map[string]v1alpha1.Reason{"Deployment paused": v1alpha1.WorkloadPaused}, blocked(m.status())); diff != "" {
+		t.Errorf("what is reported (-want +got):\n%s", diff)
+	}
+}
+
+// unmanageable creates a running Job, a bare pod, and a pod of a kind that
+// nobody but its operator knows.
+func unmanageable(t *testing.T, namespace string) {
+	t.Helper()
+	template := podTemplate("job", nil)
+	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	create(t, &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "job"},
+		Spec:       batchv1.JobSpec{Template: template, BackoffLimit: new(int32(3))},
+	})
+	bare := podTemplate("bare", nil)
+	create(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "bare", Labels: bare.Labels}, Spec: bare.Spec})
+
+	kind := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Database"}
+	customKind(t, kind, "databases")
+	database := &unstructured.Unstructured{}
+	database.SetGroupVersionKind(kind)
+	database.SetNamespace(namespace)
+	database.SetName("shop")
+	create(t, database)
+	shard := podTemplate("shard", nil)
+	create(t, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "shop-0", Labels: shard.Labels,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(database, kind)},
+		},
+		Spec: shard.Spec,
+	})
+}
+
+// injectByHand puts the proxy and its anchors into the template itself, as
+// "linkerd inject --manual" does.
+func (m *meshWorld) injectByHand(d *appsv1.Deployment) {
+	template := &d.Spec.Template
+	template.Labels["linkerd.io/control-plane-ns"] = m.name
+	template.Spec.Containers = append(template.Spec.Containers, corev1.Container{
+		Name: "linkerd-proxy", Image: "proxy",
+		Env: []corev1.EnvVar{{Name: "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", Value: m.root.PEM()}},
+	})
+}
+
+// pause pauses a Deployment.
+func pause(t *testing.T, namespace, name string) {
+	t.Helper()
+	d := get(t, namespace, name, &appsv1.Deployment{})
+	d.Spec.Paused = true
+	if err := env.client.Update(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -47,7 +47,9 @@ func (p *planner) settleAbsent(r *Roll) {
 	}
 	r.Message = "it is not seen any more"
 	if p.now.Sub(r.ProgressAt) > forgetUnseen {
-		p.state.endRoll(r.Key)
+		key := r.Key
+		p.state.endRoll(key)
+		p.state.clearFailure(key)
 	}
 }
 
@@ -144,8 +146,8 @@ func whole(w *Workload) bool {
 // lagging reports whether the pods seen are older than the owner's status,
 // which says that its rollout is complete: there are more of them, or some that
 // are not of its present template.
-func lagging(w *Workload, r *Roll) bool {
-	if w.MarksKnown && r.Verb == v1alpha1.VerbRestart && w.Owner.Partition == 0 && w.Outdated > 0 {
+func lagging(w *Workload) bool {
+	if w.MarksKnown && w.Owner.ByTemplate && w.Owner.Partition == 0 && w.Outdated > 0 {
 		return true
 	}
 	return w.Owner.ByTemplate && w.Pods > w.Owner.Total
@@ -159,7 +161,7 @@ func (p *planner) finished(w *Workload, r *Roll) bool {
 	if len(w.StalePods) > 0 || w.Terminating > 0 || !w.Owner.complete() {
 		return false
 	}
-	if left := r.Applied && r.Verb == v1alpha1.VerbRestart && w.Pods == 0; !left && (!whole(w) || lagging(w, r)) {
+	if left := r.Applied && r.Verb == v1alpha1.VerbRestart && w.Pods == 0; !left && (!whole(w) || lagging(w)) {
 		return false
 	}
 	return !p.retires(w) || len(pending(w, r, w.RetiredPods)) == 0

@@ -115,7 +115,7 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 // givenUp says whether a roll may have run out of time: by the clocks of two
 // controllers, where they differ.
 func (w *world) givenUp(b *book) bool {
-	margin := time.Minute
+	margin := 2 * time.Minute
 	if w.cfg.skewed {
 		margin = simDeadline - simLag
 	}
@@ -339,6 +339,9 @@ func (w *world) refereeStore(c *controller) {
 	began := map[rollout.Key]time.Time{}
 	for _, r := range c.decision.State.InProgress {
 		began[r.Key] = c.decidedAt
+		if r.Applied {
+			began[r.Key] = time.Time{} // taken up, begun before
+		}
 		if at, ok := w.began[r.Key]; ok && named(rollout.State{InProgress: w.mt.state.InProgress}, r.Key) {
 			began[r.Key] = at
 		}

@@ -1,0 +1,553 @@
+package rollout_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// TestARollTakesItsCourse plays several decisions one after the other.
+func TestARollTakesItsCourse(t *testing.T) {
+	for name, play := range map[string]func(*testing.T){
+		"a written mark is not written again once it shows": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Restart x v1:new") // the write may have been lost
+			s.underWay("x", newHash)
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			s.rolled("x", newHash)
+			d := s.pass(time.Minute).next()
+			s.want(d, v1alpha1.Converged)
+			if len(d.Ended) != 1 || d.Ended[0].Failed || d.State.Measured != 1 || d.State.MeasuredTotal != 62*time.Second {
+				t.Errorf("the end is not told: %+v", d)
+			}
+		},
+		"an own write counts until it shows": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			w := s.workload("x")
+			w.Owner.Lags, w.WrittenAt = true, s.now
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			current(w) // the pods are seen before the owner is
+			if d := s.pass(time.Second).next(); len(d.State.InProgress) != 1 {
+				t.Errorf("the roll ended unseen: %+v", d.State)
+			}
+		},
+		"a workload is not done while an old pod terminates": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y"))
+			s.next()
+			s.rolled("x", newHash).Terminating = 1
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			s.workload("x").Terminating = 0
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling, "Restart y v1:new")
+		},
+		"nor while an old pod that is not stale is seen": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			s.rolled("x", newHash).Outdated = 1
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+		},
+		"nor while more pods are seen than its owner counts": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			s.rolled("x", newHash).Pods = 3
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+		},
+		"a workload that left the mesh is done": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			w := s.underWay("x", newHash)
+			s.pass(time.Second).next()
+			w = s.rolled("x", newHash)
+			w.Pods, w.Ready = 0, 0
+			s.want(s.pass(time.Second).next(), v1alpha1.Converged)
+		},
+		"a workload without pods is in flight for a while": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)), stale("b", "y"))
+			s.facts.Policy.MaxConcurrent = 1
+			s.next()
+			s.facts.Workloads = s.facts.Workloads[1:]
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling)
+			s.want(s.pass(30*time.Second).next(), v1alpha1.Rolling)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Rolling, "Restart y v1:new")
+		},
+		"pods that come back stale are rolled again, maxAttempts times": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			for _, mark := range []string{newHash, newHash + ".2"} {
+				s.pass(time.Minute).staleAgain("x", mark)
+				s.workload("x").Owner.Observed = true
+				next := map[string]string{newHash: newHash + ".2", newHash + ".2": newHash + ".3"}[mark]
+				s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x "+next)
+			}
+			s.pass(time.Minute).staleAgain("x", newHash+".3")
+			d := s.next()
+			s.want(d, v1alpha1.StillStale)
+			if diff := cmp.Diff([]rollout.Attempts{{Key: s.workload("x").Key, Count: 3, LastAt: s.now}}, d.State.Attempts); diff != "" {
+				t.Error(diff)
+			}
+			s.want(s.pass(24*time.Hour).next(), v1alpha1.StillStale) // not tried again
+			s.rolled("x", "")
+			s.want(s.next(), v1alpha1.Converged) // put right by somebody
+		},
+		"old pods that are still seen do not call for a second attempt": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			old := s.workload("x").StalePods
+			s.pass(time.Minute).rolled("x", newHash).StalePods = old
+			s.want(s.next(), v1alpha1.CanaryInFlight)
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight)
+		},
+		"where no mark shows, pods created after the newest of before do": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", func(w *rollout.Workload) { w.MarksKnown = false }))
+			s.next()
+			old := s.workload("x").StalePods
+			s.pass(time.Minute).rolled("x", newHash).StalePods = old
+			s.want(s.next(), v1alpha1.CanaryInFlight)
+			s.workload("x").StalePods = pods("x", s.now, 2)
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new.2")
+		},
+		"a second attempt passes the fence and the windows too": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			s.pass(time.Minute).staleAgain("x", newHash)
+			s.facts.Policy.Paused = true
+			s.want(s.next(), v1alpha1.Paused)
+			s.facts.Policy.Paused = false
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new.2")
+		},
+
+		"a stored roll that was not written is written by the successor": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next() // and killed before it writes
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+		},
+		"a roll that is not in the state is taken up": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.underWay("x", newHash+".2").StalePods = pods("x", noon.Add(-time.Hour), 1)
+			d := s.next()
+			s.want(d, v1alpha1.CanaryInFlight)
+			if len(d.State.InProgress) != 1 || d.State.InProgress[0].Attempt != 2 || !d.State.InProgress[0].Applied || len(d.Blocked) != 0 {
+				t.Errorf("not taken up: %+v", d)
+			}
+			s.pass(time.Minute).rolled("x", newHash+".2")
+			s.want(s.next(), v1alpha1.Converged)
+		},
+		"an Argo restart that is not in the state is taken up": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbRestartAt)))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "RestartAt x 11:00:01")
+			w := s.workload("x")
+			w.RestartAt, w.NewestPod, w.StalePods = noon.Add(-time.Hour+time.Second), noon, w.StalePods[:1]
+			s.facts.State = rollout.State{}
+			s.want(s.next(), v1alpha1.CanaryInFlight) // and not restarted for the pods that are new
+			current(w)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"a later Argo restart by somebody else will do": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbRestartAt)))
+			s.next()
+			s.workload("x").RestartAt = noon
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+		},
+
+		"paused in the middle, a roll by template goes on by itself": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y"))
+			s.next()
+			s.underWay("x", newHash)
+			s.next()
+			s.facts.Policy.Paused = true
+			s.want(s.pass(time.Second).next(), v1alpha1.Paused)
+			s.rolled("x", newHash)
+			d := s.pass(time.Second).next()
+			s.want(d, v1alpha1.Paused)
+			if len(d.Ended) != 1 || len(d.State.InProgress) != 0 {
+				t.Errorf("the roll did not end: %+v", d)
+			}
+			s.facts.Policy.Paused = false
+			s.want(s.next(), v1alpha1.Rolling, "Restart y v1:new")
+		},
+		"suspended in the middle, no further pod is evicted, and no time runs": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+			w := s.workload("x")
+			w.StalePods, w.NewestPod = w.StalePods[:1], s.now
+			s.facts.Policy.Suspend = true
+			s.want(s.pass(time.Minute).next(), v1alpha1.Suspended)
+			s.want(s.pass(24*time.Hour).next(), v1alpha1.Suspended)
+			s.facts.Policy.Suspend = false
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+		},
+		"a window that closes stops the next eviction, and the roll gives up its place": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)), stale("b", "y", func(w *rollout.Workload) { w.Key.Name = "y" }))
+			s.facts.Policy.Windows, s.facts.Policy.WhenBroken, s.facts.Policy.MaxConcurrent = night(t), true, 1
+			s.now = noon.Add(10*time.Hour + 59*time.Minute)
+			s.want(s.next(), v1alpha1.Rolling, "Evict x x-1")
+			w := s.workload("x")
+			w.StalePods, w.NewestPod = w.StalePods[:1], s.now
+			s.want(s.pass(2*time.Minute).next(), v1alpha1.OutsideWindow)
+			s.workload("y").Broken = true // it may be repaired now
+			s.want(s.pass(time.Minute).next(), v1alpha1.Rolling, "Restart y v1:new")
+		},
+		"no time runs out for a partition's roll while nothing may be written": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", func(w *rollout.Workload) { w.Key.Kind, w.Owner.Partition = "StatefulSet", 1 }))
+			s.next()
+			w := s.rolled("x", newHash)
+			w.StalePods, w.Outdated, w.Owner.Updated = pods("x", noon.Add(-time.Hour), 1), 1, 1
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			s.facts.Policy.Paused = true
+			for range 5 {
+				s.want(s.pass(9*time.Minute).next(), v1alpha1.Paused)
+			}
+			s.facts.Policy.Paused = false
+			s.want(s.pass(9*time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+		},
+		"opted out in the middle, the roll comes to rest; opted in again, it goes on": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
+			s.next()
+			w := s.workload("x")
+			w.StalePods, w.Terminating, w.Pods, w.Ready = w.StalePods[:1], 1, 1, 1
+			w.Block = rollout.Hold{Reason: v1alpha1.OptedOut, Message: "because"}
+			d := s.pass(time.Second).next()
+			s.want(d, v1alpha1.CanaryInFlight)
+			if len(d.State.InProgress) != 1 {
+				t.Error("the roll ended although a pod terminates")
+			}
+			w.Terminating, w.Pods, w.Ready = 0, 2, 2
+			d = s.pass(time.Second).next()
+			s.want(d, v1alpha1.Converged)
+			if diff := cmp.Diff([]string{"x OptedOut"}, blockedBy(d)); diff != "" {
+				t.Error(diff)
+			}
+			w.Block = rollout.Hold{}
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+		},
+		"a user who prefers eviction before the mark is written gets it": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			s.workload("x").Verb = v1alpha1.VerbEvict
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+		},
+
+		"a roll without progress fails at the deadline": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y"))
+			s.next()
+			s.underWay("x", newHash)
+			s.pass(time.Second).next()
+			d := s.pass(10*time.Minute - 2*time.Second).next()
+			s.want(d, v1alpha1.CanaryInFlight)
+			if !d.Again.Equal(s.now.Add(time.Second)) {
+				t.Errorf("decides again at %s", d.Again)
+			}
+			d = s.pass(time.Second).next()
+			s.want(d, v1alpha1.CanaryInFlight, "Restart y v1:new") // the next one is the canary
+			if len(d.State.Failed) != 1 || d.State.Failed[0].Reason != v1alpha1.ProgressDeadlineExceeded || len(d.Ended) != 1 || !d.Ended[0].Failed {
+				t.Errorf("not failed: %+v", d)
+			}
+		},
+		"progress resets the deadline": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			w := s.underWay("x", newHash)
+			s.pass(9 * time.Minute).next()
+			w.StalePods = w.StalePods[:1]
+			s.next()
+			if d := s.pass(9 * time.Minute).next(); len(d.State.Failed) != 0 {
+				t.Errorf("failed: %+v", d.State)
+			}
+		},
+		"a pod that becomes ready again and again is no progress": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			w := s.underWay("x", newHash)
+			current(w)
+			for range 12 {
+				w.Owner.Available = 1
+				s.pass(30 * time.Second).next()
+				w.Owner.Available = 2
+				s.pass(30 * time.Second).next()
+			}
+			if len(s.facts.State.Failed) != 1 {
+				t.Errorf("not failed: %+v", s.facts.State)
+			}
+		},
+		"past the threshold nothing new starts, until one is in order again": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y"), stale("c", "z"))
+			s.facts.Policy.FailureThreshold = 2
+			for _, name := range []string{"x", "y"} {
+				s.next()
+				s.underWay(name, newHash)
+				s.next()
+				s.pass(11 * time.Minute)
+			}
+			d := s.next()
+			s.want(d, v1alpha1.FailureThresholdExceeded)
+			if !strings.Contains(d.Message, "Deployment a/x, Deployment b/y") {
+				t.Errorf("the message names nobody: %s", d.Message)
+			}
+			s.rolled("x", newHash)
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling, "Restart z v1:new")
+		},
+		"past the threshold no further pod is evicted either": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y", verb(v1alpha1.VerbEvict)))
+			s.facts.Policy.FailureThreshold = 1
+			s.facts.State = rollout.State{BundleHash: newHash, Wave: 2, Completed: 3}
+			s.want(s.next(), v1alpha1.Rolling, "Restart x v1:new", "Evict y y-1")
+			s.underWay("x", newHash)
+			y := s.workload("y")
+			y.StalePods = y.StalePods[:1]
+			s.facts.Policy.Paused = true
+			s.pass(time.Second).next()
+			s.facts.Policy.Paused = false
+			s.pass(10 * time.Minute)
+			s.want(s.next(), v1alpha1.FailureThresholdExceeded)
+		},
+		"the threshold does not outlast the failures": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y"))
+			s.facts.Policy.FailureThreshold = 1
+			s.facts.State = rollout.State{BundleHash: newHash, Failed: []rollout.Failure{{Key: s.workload("x").Key, Reason: v1alpha1.StillStale, Since: noon}}}
+			s.want(s.next(), v1alpha1.FailureThresholdExceeded)
+			s.rolled("x", "")
+			s.want(s.next(), v1alpha1.Rolling, "Restart y v1:new") // in the same decision
+		},
+		"a new bundle forgets failures and attempts": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.facts.State = rollout.State{BundleHash: oldHash, Completed: 9, FencedAt: noon, Measured: 2, MeasuredTotal: time.Minute,
+				Failed:   []rollout.Failure{{Key: s.workload("x").Key, Reason: v1alpha1.StillStale, Since: noon}},
+				Attempts: []rollout.Attempts{{Key: s.workload("x").Key, Count: 3}}}
+			d := s.next()
+			s.want(d, v1alpha1.CanaryInFlight, "Restart x v1:new")
+			if d.State.Measured != 2 || d.State.Completed != 0 || !d.State.FencedAt.IsZero() {
+				t.Errorf("%+v", d.State)
+			}
+		},
+
+		"an eviction that is refused waits, then is EvictionBlocked, then is tried again": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+			s.workload("x").EvictionRefused = "the budget keep-two"
+			d := s.pass(time.Second).next()
+			s.want(d, v1alpha1.CanaryInFlight, "Evict x x-1")
+			if !strings.Contains(d.State.InProgress[0].Message, "keep-two") {
+				t.Errorf("the message does not name the budget: %+v", d.State.InProgress)
+			}
+			d = s.pass(10 * time.Minute).next()
+			s.want(d, v1alpha1.EvictionBlocked)
+			if !strings.Contains(d.State.Failed[0].Message, "keep-two") || !d.Again.Equal(s.now.Add(10*time.Minute)) {
+				t.Errorf("%+v", d)
+			}
+			s.workload("x").EvictionRefused = ""
+			d = s.pass(10 * time.Minute).next()
+			s.want(d, v1alpha1.EvictionBlocked, "Evict x x-1")
+			if len(d.State.Failed) != 1 {
+				t.Errorf("it does not count any more before it succeeded: %+v", d.State)
+			}
+			s.rolled("x", "")
+			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"what failed and is tried again holds up neither the canary nor later waves": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", wave(1), verb(v1alpha1.VerbEvict)), stale("b", "y"))
+			s.facts.State = rollout.State{BundleHash: newHash, Wave: 2,
+				Failed: []rollout.Failure{{Key: s.workload("x").Key, Reason: v1alpha1.EvictionBlocked, Since: noon.Add(-time.Hour)}}}
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart y v1:new", "Evict x x-1")
+		},
+		"pods are evicted one at a time, each when all others are ready": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) {
+				w.StalePods = pods("x", noon.Add(-time.Hour), 3)
+				w.Pods, w.Ready, w.Owner.Desired, w.Owner.Updated, w.Owner.Total, w.Owner.Available = 3, 3, 3, 3, 3, 3
+			}))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-2")
+			w := s.workload("x")
+			w.StalePods, w.Pods, w.Ready, w.Terminating = w.StalePods[:2], 2, 2, 1
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight) // it terminates
+			w.Terminating = 0
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight) // its replacement is not there
+			w.Pods, w.NewestPod = 3, s.now
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight) // nor ready
+			w.Ready = 3
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+		},
+		"a stale pod that is not ready goes at once": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) { w.StalePods[0].Ready, w.Ready = false, 1 }))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+		},
+		"an evicted roll is done when the last replacement is ready": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) { w.StalePods = w.StalePods[:1] }))
+			s.next()
+			w := s.workload("x")
+			current(w)
+			w.Pods, w.Ready = 1, 1 // the owner's status is older
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			w.Pods, w.Ready = 2, 2
+			s.want(s.pass(time.Second).next(), v1alpha1.Converged)
+		},
+		"an evicted roll whose pods come back stale ends after maxAttempts": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
+			for range 3 {
+				s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+				w := s.workload("x")
+				s.pass(time.Minute)
+				w.StalePods, w.NewestPod = pods("x", s.now, 2), s.now
+			}
+			s.want(s.next(), v1alpha1.StillStale)
+		},
+		"retired pods that come back retired are left": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", retired, verb(v1alpha1.VerbEvict)))
+			s.facts.Policy.Retired = v1alpha1.RetiredAlways
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+			w := s.workload("x")
+			s.pass(time.Minute)
+			w.RetiredPods, w.NewestPod = pods("x", s.now, 2), s.now
+			s.want(s.next(), v1alpha1.Converged)
+			s.want(s.pass(time.Hour).next(), v1alpha1.Converged)
+		},
+		"a partition's upper part is rolled by its template, the lower evicted": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", func(w *rollout.Workload) { w.Key.Kind, w.Owner.Partition = "StatefulSet", 1 }))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+			w := s.underWay("x", newHash)
+			w.Owner.Updated, w.Owner.Total, w.Pods = 0, 2, 2
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			w = s.rolled("x", newHash)
+			w.Owner.Updated, w.Outdated, w.StalePods = 1, 1, pods("x", noon.Add(-time.Hour), 1)
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			current(w)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+
+		"a mark that is removed is written again, the second time pods are evicted": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			w := s.workload("x")
+			for reverts := 1; reverts <= 2; reverts++ {
+				w.RestartedFor = newHash
+				s.pass(time.Second).next()
+				w.RestartedFor = ""
+				d := s.pass(time.Second).next()
+				if got := d.State.Attempts[0].Reverts; got != reverts {
+					t.Errorf("%d reverts are counted, want %d", got, reverts)
+				}
+				s.want(d, v1alpha1.CanaryInFlight, map[int]string{1: "Restart x v1:new", 2: "Evict x x-1"}[reverts])
+			}
+			if d := s.next(); d.State.Attempts[0].Reverts != 2 {
+				t.Errorf("a revert is counted twice: %+v", d.State)
+			}
+		},
+		"a mark that is removed before it shows counts too": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			w := s.workload("x")
+			for range 2 {
+				w.WrittenAt = s.pass(2 * time.Second).now // written, and gone by the time it could show
+				s.pass(2 * time.Second).next()
+			}
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+		},
+		"nothing is done when the pods are current after the mark was removed": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			s.workload("x").RestartedFor = newHash
+			s.pass(time.Second).next()
+			s.pass(time.Minute).rolled("x", "")
+			s.want(s.next(), v1alpha1.Converged)
+			s.want(s.pass(time.Hour).next(), v1alpha1.Converged)
+		},
+		"the rollout that removes the mark is waited for": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.next()
+			s.workload("x").RestartedFor = newHash
+			s.pass(time.Second).next()
+			s.underWay("x", "")
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+		},
+
+		"a roll towards an earlier bundle comes to rest before the next one begins": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.facts.Bundle.Hash = oldHash
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:old")
+			w := s.underWay("x", oldHash)
+			s.pass(time.Second).next()
+			s.facts.Bundle.Hash = newHash
+			d := s.pass(time.Second).next()
+			s.want(d, v1alpha1.CanaryInFlight)
+			if len(d.State.InProgress) != 1 || d.State.InProgress[0].For != oldHash || d.Again.IsZero() {
+				t.Errorf("%+v", d)
+			}
+			w = s.rolled("x", oldHash)
+			w.StalePods = pods("x", s.now, 2)
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+		},
+		"a roll towards an earlier bundle that was not written is dropped in time": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.facts.Bundle.Hash = oldHash
+			s.next()
+			s.facts.Bundle.Hash = newHash
+			s.want(s.pass(30*time.Second).next(), v1alpha1.CanaryInFlight) // it may show yet
+			s.want(s.pass(31*time.Second).next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+		},
+		"a roll towards an earlier bundle that never ends is let go": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y"))
+			s.facts.Bundle.Hash = oldHash
+			s.next()
+			s.underWay("x", oldHash)
+			s.next()
+			s.facts.Bundle.Hash = newHash
+			s.workload("x").StalePods = nil
+			s.pass(time.Second).next()
+			s.want(s.pass(11*time.Minute).next(), v1alpha1.CanaryInFlight, "Restart y v1:new")
+		},
+
+		"the fence is stored and asked for once": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y"))
+			s.facts.Fence = rollout.FenceEvidence{Needed: true, Known: true, Probe: rollout.AllFresh}
+			if d := s.next(); !d.State.FencedAt.Equal(noon) {
+				t.Errorf("not stored: %+v", d.State)
+			}
+			s.facts.Fence = rollout.FenceEvidence{Needed: true}
+			s.rolled("x", newHash)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Rolling, "Restart y v1:new")
+		},
+		"without the fence in a test's planner nothing is waited for": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.facts.Fence.Needed, s.facts.Policy.NoFence = true, true
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+		},
+		"each wave begins with its own canary": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", wave(1)), stale("b", "y"), stale("c", "z"))
+			s.facts.State = rollout.State{BundleHash: newHash, Wave: 1, Completed: 7}
+			s.want(s.next(), v1alpha1.Rolling, "Restart x v1:new")
+			s.rolled("x", newHash)
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight, "Restart y v1:new")
+		},
+		"when time is short the budget is used at once, after the canary": func(t *testing.T) {
+			var many []rollout.Workload
+			for _, name := range []string{"p", "q", "r", "s", "t", "u", "v", "w"} {
+				many = append(many, stale(name, name))
+			}
+			s := newScript(t, many...)
+			s.facts.Breaks, s.facts.Policy.MaxConcurrent = noon.Add(time.Hour), 4
+			s.facts.State = rollout.State{BundleHash: newHash, Wave: 2, Completed: 1, Measured: 1, MeasuredTotal: time.Hour}
+			d := s.next()
+			if len(d.Actions) != 4 || !d.AtRisk || !d.ETA.Equal(noon.Add(2*time.Hour)) {
+				t.Errorf("%d writes, at risk %t, ETA %s", len(d.Actions), d.AtRisk, d.ETA)
+			}
+			s.facts.State = rollout.State{BundleHash: newHash, Wave: 2, Measured: 1, MeasuredTotal: time.Hour}
+			if d = s.next(); len(d.Actions) != 1 {
+				t.Errorf("%d writes without a canary", len(d.Actions))
+			}
+		},
+		"a decision made twice starts nothing more": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"), stale("b", "y"), stale("c", "z", verb(v1alpha1.VerbEvict)))
+			s.facts.State = rollout.State{BundleHash: newHash, Wave: 2, Completed: 1}
+			first := s.next()
+			if diff := cmp.Diff(first, s.next()); diff != "" {
+				t.Errorf("(-first +second):\n%s", diff)
+			}
+		},
+	} {
+		t.Run(name, play)
+	}
+}

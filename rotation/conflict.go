@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
 // older orders MeshTrusts by age, and by name where two are of one second.
@@ -46,18 +47,15 @@ func (r *Reconciler) contested(ctx context.Context, mt *v1alpha1.MeshTrust) (str
 	return "", nil // not in the cache yet; its event comes
 }
 
-// yield leaves the pods to the winner and says so.
-func (r *Reconciler) yield(ctx context.Context, before, mt *v1alpha1.MeshTrust, winner string, err error) (reconcile.Result, error) {
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	return r.refuse(ctx, before, mt, v1alpha1.Conflict, "MeshTrust "+winner+" is older and claims the same pods; delete one of the two")
+// yields is the hold of a MeshTrust that leaves its pods to an older one.
+func yields(winner string) rollout.Hold {
+	return rollout.Hold{Reason: v1alpha1.Conflict, Message: "MeshTrust " + winner + " is older and claims the same pods; delete one of the two"}
 }
 
 // refuse does nothing for a MeshTrust and says why.
-func (r *Reconciler) refuse(ctx context.Context, before, mt *v1alpha1.MeshTrust, reason v1alpha1.Reason, message string) (reconcile.Result, error) {
+func (r *Reconciler) refuse(ctx context.Context, before, mt *v1alpha1.MeshTrust, why rollout.Hold) (reconcile.Result, error) {
 	mt.Status.ObservedGeneration = mt.Generation
-	setCondition(mt, condition(v1alpha1.ConditionReady, false, reason, message), r.clock.Now())
+	setCondition(mt, condition(v1alpha1.ConditionReady, false, why.Reason, why.Message), r.clock.Now())
 	if _, err := r.store(ctx, before, mt, true); err != nil && !apierrors.IsConflict(err) {
 		return reconcile.Result{}, err
 	}

@@ -128,7 +128,8 @@ func historyOf(s *v1alpha1.MeshTrustStatus, b published.Bundle, now time.Time) m
 
 // recordIssuer brings status.issuer up to date. An issuer that goes leaves its
 // anchors behind until the last leaf it may have signed has ended.
-func recordIssuer(s *v1alpha1.MeshTrustStatus, i published.Issuer, current bundle.Set, leafLifetime time.Duration, now time.Time) {
+func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
+	i := o.issuer
 	switch {
 	case i.None:
 		s.Issuer = nil
@@ -137,7 +138,7 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, i published.Issuer, current bundl
 		return // not read: the last one stays on record
 	}
 	cert := i.Chain[0]
-	verifiedBy := current.VerifiedBy(i.Chain, now).Fingerprints()
+	verifiedBy := o.current.VerifiedBy(i.Chain, now).Fingerprints()
 	next := &v1alpha1.IssuerStatus{
 		Fingerprint: bundle.FingerprintOf(cert.Raw).String(), Subject: clip(cert.Subject.String()), Source: i.Source,
 		NotBefore: timeRef(cert.NotBefore), NotAfter: timeRef(cert.NotAfter),
@@ -151,7 +152,7 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, i published.Issuer, current bundl
 		if last.Fingerprint == next.Fingerprint {
 			next.Since = cmp.Or(last.Since, next.Since)
 		} else if len(last.VerifiedBy) > 0 && !slices.Equal(last.VerifiedBy, next.VerifiedBy) {
-			next.Earlier = withEarlier(last, leafLifetime, now)
+			next.Earlier = withEarlier(last, leafLifetime(&o.spec), now)
 		}
 	}
 	next.Earlier = slices.DeleteFunc(slices.Clone(next.Earlier), func(e v1alpha1.EarlierIssuer) bool {

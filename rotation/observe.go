@@ -77,7 +77,7 @@ func (r *Reconciler) record(mt *v1alpha1.MeshTrust, o *observation, now time.Tim
 	if !inForce(o.bundle) {
 		o.current, _ = mesh.PublishedSet(mt.Status.Bundle)
 	}
-	recordIssuer(&mt.Status, o.issuer, o.current, leafLifetime(&o.spec), now)
+	recordIssuer(&mt.Status, o, now)
 	o.gate = rollout.Gate(gateFacts(mt, o), now)
 	if o.issuer.Reason != "" && o.gate.Reason != "" {
 		o.gate = rollout.Hold{Reason: o.issuer.Reason, Message: o.issuer.Message}
@@ -187,18 +187,23 @@ func (o *observation) breaks(mt *v1alpha1.MeshTrust, s *surveyor) time.Time {
 			if !p.Class.Stale() || p.Exempt() {
 				continue
 			}
-			at := mt.Status.Issuer.NotAfter.Time
-			if s.isBroken(p.Trust) {
-				at = s.now
-			} else if end, ok := p.Trust.Sure.Intersect(s.verifiers).NotAfter(); ok && end.Before(at) {
-				at = end
-			}
-			if first.IsZero() || at.Before(first) {
+			if at := s.breaksAt(p.Trust, mt.Status.Issuer.NotAfter.Time); first.IsZero() || at.Before(first) {
 				first = at
 			}
 		}
 	}
 	return first
+}
+
+// breaksAt is when a stale pod with this trust stops working.
+func (s *surveyor) breaksAt(t *mesh.Trust, issuerEnds time.Time) time.Time {
+	if s.isBroken(t) {
+		return s.now
+	}
+	if end, ok := t.Sure.Intersect(s.verifiers).NotAfter(); ok && end.Before(issuerEnds) {
+		return end
+	}
+	return issuerEnds
 }
 
 func countUnfit(owners []inventory.Workload) int {

@@ -68,8 +68,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, nil
 	}
 	before := mt.DeepCopy()
-	if winner, err := r.contested(ctx, &mt); err != nil || winner != "" {
-		return r.yield(ctx, before, &mt, winner, err)
+	winner, err := r.contested(ctx, &mt)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if winner != "" {
+		return r.refuse(ctx, before, &mt, yields(winner))
 	}
 	return r.step(ctx, before, &mt)
 }
@@ -81,7 +85,7 @@ func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (
 	var spec specError
 	switch {
 	case errors.As(err, &spec):
-		return r.refuse(ctx, before, mt, v1alpha1.InvalidSpec, spec.Error())
+		return r.refuse(ctx, before, mt, rollout.Hold{Reason: v1alpha1.InvalidSpec, Message: spec.Error()})
 	case err != nil:
 		return reconcile.Result{}, err
 	case wait != "":

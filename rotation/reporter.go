@@ -62,7 +62,7 @@ func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision) {
 		if e.Failed {
 			kind = corev1.EventTypeWarning
 		}
-		r.both(mt, e.Key, kind, e.Reason, "Roll", e.Message)
+		r.both(mt, e.Key, note{kind, e.Reason, "Roll", e.Message})
 	}
 }
 
@@ -83,17 +83,25 @@ func eventType(condition, status string) string {
 func (r *reporter) acted(mt *v1alpha1.MeshTrust, a rollout.Action) {
 	r.metrics.wrote(mt.Name, a.Verb)
 	if a.Verb == v1alpha1.VerbEvict {
-		r.both(mt, a.Key, corev1.EventTypeNormal, v1alpha1.Evicted, "Evict", "evicted pod "+a.Pod.Name+" to replace its trust bundle")
+		r.both(mt, a.Key, note{corev1.EventTypeNormal, v1alpha1.Evicted, "Evict", "evicted pod " + a.Pod.Name + " to replace its trust bundle"})
 		return
 	}
-	r.both(mt, a.Key, corev1.EventTypeNormal, v1alpha1.Restarted, "Roll", "rolled for trust bundle "+shortHash(rollout.Mark(mt.Status.Rollout.BundleHash, a.Attempt)))
+	r.both(mt, a.Key, note{corev1.EventTypeNormal, v1alpha1.Restarted, "Roll", "rolled for trust bundle " + shortHash(rollout.Mark(mt.Status.Rollout.BundleHash, a.Attempt))})
+}
+
+// note is what an event says.
+type note struct {
+	kind    string
+	reason  v1alpha1.Reason
+	action  string
+	message string
 }
 
 // both writes an event on the MeshTrust and one on the workload.
-func (r *reporter) both(mt *v1alpha1.MeshTrust, key rollout.Key, kind string, reason v1alpha1.Reason, action, message string) {
+func (r *reporter) both(mt *v1alpha1.MeshTrust, key rollout.Key, n note) {
 	workload := referenceTo(key)
-	r.recorder.Eventf(mt, workload, kind, string(reason), action, "%s: %s", key, message)
-	r.recorder.Eventf(workload, mt, kind, string(reason), action, "%s (MeshTrust %s)", message, mt.Name)
+	r.recorder.Eventf(mt, workload, n.kind, string(n.reason), n.action, "%s: %s", key, n.message)
+	r.recorder.Eventf(workload, mt, n.kind, string(n.reason), n.action, "%s (MeshTrust %s)", n.message, mt.Name)
 }
 
 func referenceTo(key rollout.Key) runtime.Object {

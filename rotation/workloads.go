@@ -169,9 +169,7 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 
 // count adds one pod to its workload.
 func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
-	if p.CreatedAt.After(w.NewestPod) {
-		w.NewestPod = p.CreatedAt
-	}
+	w.NewestPod = latest(w.NewestPod, p.CreatedAt)
 	if p.Terminating {
 		w.Terminating++
 		return
@@ -183,21 +181,33 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
 	if p.Ready {
 		w.Ready++
 	}
-	pod := rollout.Pod{Name: p.Name, UID: string(p.UID), CreatedAt: p.CreatedAt, Ready: p.Ready, Ordinal: max(p.Ordinal, 0)}
 	switch {
 	case p.Exempt():
-	case w.Key.Kind == "DaemonSet" && s.cannotReplace(p.Node):
-		if p.Class.Stale() {
-			w.Owner.Unreachable++
-		}
+	case w.Key.Kind == "DaemonSet" && p.Class.Stale() && s.cannotReplace(p.Node):
+		w.Owner.Unreachable++
 	case p.Class.Stale():
-		w.StalePods = append(w.StalePods, pod)
-		s.revisions[w.Key] = p.Revision
-		w.Expired = w.Expired || p.Class == mesh.ClassExpired
-		w.Broken = w.Broken || s.isBroken(p.Trust)
+		s.addStale(w, p)
 	case p.Class == mesh.ClassRetired:
-		w.RetiredPods = append(w.RetiredPods, pod)
+		w.RetiredPods = append(w.RetiredPods, podOf(p))
 	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func (s *surveyor) addStale(w *rollout.Workload, p inventory.Pod) {
+	w.StalePods = append(w.StalePods, podOf(p))
+	s.revisions[w.Key] = p.Revision
+	w.Expired = w.Expired || p.Class == mesh.ClassExpired
+	w.Broken = w.Broken || s.isBroken(p.Trust)
+}
+
+func podOf(p inventory.Pod) rollout.Pod {
+	return rollout.Pod{Name: p.Name, UID: string(p.UID), CreatedAt: p.CreatedAt, Ready: p.Ready, Ordinal: max(p.Ordinal, 0)}
 }
 
 // cannotReplace reports whether a DaemonSet's pod on the node cannot be

@@ -34,26 +34,26 @@ func From(t time.Time, d time.Duration) Validity { return Validity{t, t.Add(d)} 
 func NewRoot(tb testing.TB, name string, v Validity) *CA {
 	tb.Helper()
 	key := newKey(tb)
-	return &CA{Cert: sign(tb, template(tb, name, v, true), nil, key, key), key: key, tb: tb}
+	return &CA{Cert: sign(tb, template(tb, name, v, true), nil, key), key: key, tb: tb}
 }
 
 // Renew issues the root again with the same key and subject and other dates.
 func (c *CA) Renew(v Validity) *CA {
 	c.tb.Helper()
-	return &CA{Cert: sign(c.tb, template(c.tb, c.Cert.Subject.CommonName, v, true), nil, c.key, c.key), key: c.key, tb: c.tb}
+	return &CA{Cert: sign(c.tb, template(c.tb, c.Cert.Subject.CommonName, v, true), nil, c.key), key: c.key, tb: c.tb}
 }
 
 // Intermediate issues an issuer below c.
 func (c *CA) Intermediate(name string, v Validity) *CA {
 	c.tb.Helper()
 	key := newKey(c.tb)
-	return &CA{Cert: sign(c.tb, template(c.tb, name, v, true), c, key, c.key), key: key, tb: c.tb}
+	return &CA{Cert: sign(c.tb, template(c.tb, name, v, true), c, key), key: key, tb: c.tb}
 }
 
 // Leaf issues a workload certificate below c.
 func (c *CA) Leaf(name string, v Validity) *x509.Certificate {
 	c.tb.Helper()
-	return sign(c.tb, template(c.tb, name, v, false), c, newKey(c.tb), c.key)
+	return sign(c.tb, template(c.tb, name, v, false), c, newKey(c.tb))
 }
 
 // Fingerprint is the fingerprint of the certificate.
@@ -120,11 +120,12 @@ func template(tb testing.TB, name string, v Validity, isCA bool) *x509.Certifica
 	return t
 }
 
-func sign(tb testing.TB, t *x509.Certificate, parent *CA, key, signer *ecdsa.PrivateKey) *x509.Certificate {
+// sign issues the template for a key; without a parent it signs itself.
+func sign(tb testing.TB, t *x509.Certificate, parent *CA, key *ecdsa.PrivateKey) *x509.Certificate {
 	tb.Helper()
-	above := t
+	above, signer := t, key
 	if parent != nil {
-		above = parent.Cert
+		above, signer = parent.Cert, parent.key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, above, &key.PublicKey, signer)
 	if err != nil {

@@ -189,6 +189,12 @@ func (w *world) checkRolled(ctx context.Context, before []corev1.Pod) error {
 			return fmt.Errorf("pod %s was not replaced", after[i].Name)
 		}
 	}
+	return w.countRolled(ctx)
+}
+
+// countRolled counts the Deployments; one that was not rolled just once is a
+// fault.
+func (w *world) countRolled(ctx context.Context) error {
 	var sets appsv1.ReplicaSetList
 	if err := w.client.List(ctx, &sets); err != nil {
 		return fmt.Errorf("listing ReplicaSets: %w", err)

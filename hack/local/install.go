@@ -16,14 +16,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reanchor/reanchor/hack/lab"
 	manifests "github.com/reanchor/reanchor/manifests/webhook"
 )
 
 // install applies what a user applies, but for the Deployments: their processes
 // run beside the lab, and the webhooks are registered at url.
-func install(ctx context.Context, l *lab.Lab, c client.Client, root, url string) error {
-	if err := l.InstallCRDs(ctx, filepath.Join(root, "manifests/crds")); err != nil {
+func (x *Local) install(ctx context.Context, c client.Client, url string) error {
+	root := x.options.Root
+	if err := x.lab.InstallCRDs(ctx, filepath.Join(root, "manifests/crds")); err != nil {
 		return err
 	}
 	for _, name := range []string{Namespace, "linkerd"} {

@@ -57,7 +57,7 @@ func Start(ctx context.Context, l *lab.Lab, c client.Client, o Options) (*Local,
 	if x.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	if err := install(ctx, l, c, o.Root, "https://localhost:"+port(x.address)); err != nil {
+	if err := x.install(ctx, c, "https://localhost:"+port(x.address)); err != nil {
 		return nil, err
 	}
 	if err := x.ReviveWebhook(ctx); err != nil {

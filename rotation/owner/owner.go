@@ -59,25 +59,7 @@ func SurroundingsOf(annotations map[string]string) Surroundings {
 // its Spec.Found is false.
 func (r Reader) Read(ctx context.Context, key rollout.Key, s Surroundings) (Owner, error) {
 	o := Owner{Spec: rollout.OwnerSpec{Key: key}}
-	var err error
-	switch key.Kind {
-	case kindDeployment:
-		err = r.deployment(ctx, &o)
-	case kindStatefulSet:
-		err = r.statefulSet(ctx, &o)
-	case kindDaemonSet:
-		err = r.daemonSet(ctx, &o)
-	case kindReplicaSet:
-		err = r.replicaSet(ctx, &o)
-	case kindReplicationController:
-		err = r.replicationController(ctx, &o)
-	case kindRollout:
-		err = r.rollout(ctx, &o)
-	default:
-		// Jobs, bare pods, nodes and kinds that are not known have no rollout
-		// of their own; their pods are all there is to know.
-		o.Spec.Found, o.State.Observed = true, true
-	}
+	err := r.reading(key.Kind)(ctx, &o)
 	switch {
 	case apierrors.IsNotFound(err):
 		return Owner{Spec: rollout.OwnerSpec{Key: key}}, nil
@@ -87,6 +69,33 @@ func (r Reader) Read(ctx context.Context, key rollout.Key, s Surroundings) (Owne
 	o.Spec.OptedOut = o.Spec.OptedOut || s.OptedOut
 	o.Spec.EvictOnly = o.Spec.EvictOnly || s.EvictOnly
 	return o, nil
+}
+
+// reading returns how owners of a kind are read.
+func (r Reader) reading(kind string) func(context.Context, *Owner) error {
+	switch kind {
+	case kindDeployment:
+		return r.deployment
+	case kindStatefulSet:
+		return r.statefulSet
+	case kindDaemonSet:
+		return r.daemonSet
+	case kindReplicaSet:
+		return r.replicaSet
+	case kindReplicationController:
+		return r.replicationController
+	case kindRollout:
+		return r.rollout
+	default:
+		return podsOnly
+	}
+}
+
+// podsOnly is for Jobs, bare pods, nodes and kinds that are not known: they
+// have no rollout of their own, and their pods are all there is to know.
+func podsOnly(_ context.Context, o *Owner) error {
+	o.Spec.Found, o.State.Observed = true, true
+	return nil
 }
 
 // The kinds whose pods can be rolled.

@@ -72,8 +72,9 @@ type MeshTrustSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="profile cannot be changed: create another MeshTrust and delete this one"
 	Profile Profile `json:"profile"`
 
-	// suspend stops every write of Reanchor for this mesh while true. Admission
-	// goes on, since it writes nothing but the pods it is asked about.
+	// suspend stops every write of Reanchor for this mesh while true, the stamp
+	// included: its pods are admitted as they are. To stop rolling alone, use
+	// rollout.paused.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 

@@ -41,8 +41,10 @@ func (k Key) String() string { return k.Kind + " " + k.Namespace + "/" + k.Name 
 
 // Compare orders keys by namespace, then kind, name and group.
 func (k Key) Compare(o Key) int {
-	return cmp.Or(cmp.Compare(k.Namespace, o.Namespace), cmp.Compare(k.Kind, o.Kind),
-		cmp.Compare(k.Name, o.Name), cmp.Compare(k.Group, o.Group))
+	if c := strings.Compare(k.Namespace, o.Namespace); c != 0 {
+		return c // not by cmp.Or, which would compare everything
+	}
+	return cmp.Or(cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.Name, o.Name), cmp.Compare(k.Group, o.Group))
 }
 
 // ownerOf returns the workload that owns the pod. Only the reference that is

@@ -124,33 +124,40 @@ func (x *Index) Workloads(name string, q Question) ([]Workload, bool) {
 	for i := range workloads {
 		workloads[i].judge(j)
 	}
-	slices.SortFunc(workloads, func(a, b Workload) int { return a.Key.Compare(b.Key) })
 	return workloads, true
 }
 
-// group returns the owners of the records with their pods, not judged yet. All
-// share one array of verdicts: an owner has few pods, and there are many owners.
+// group returns the owners of the records with their pods, sorted by Key and not
+// judged yet. All share one array of verdicts: an owner has few pods, and there
+// are many owners.
 func group(records []*record) []Workload {
-	type place struct{ begin, count int }
+	type place struct {
+		key          Key
+		count, begin int
+	}
 	places := map[unique.Handle[ownerKey]]*place{}
-	for _, r := range records {
+	var sorted []*place
+	of := make([]*place, len(records))
+	for i, r := range records {
 		p := places[r.owner]
 		if p == nil {
-			p = &place{}
+			p = &place{key: r.owner.Value().key()}
 			places[r.owner] = p
+			sorted = append(sorted, p)
 		}
 		p.count++
+		of[i] = p
 	}
-	workloads := make([]Workload, 0, len(places))
+	slices.SortFunc(sorted, func(a, b *place) int { return a.key.Compare(b.key) })
+	workloads := make([]Workload, len(sorted))
 	verdicts, end := make([]verdict, len(records)), 0
-	for owner, p := range places {
+	for i, p := range sorted {
 		p.begin, end = end, end+p.count
-		workloads = append(workloads, Workload{Key: owner.Value().key(), pods: verdicts[p.begin:end:end]})
+		workloads[i] = Workload{Key: p.key, pods: verdicts[p.begin:end:end]}
 	}
-	for _, r := range records {
-		p := places[r.owner]
-		verdicts[p.begin].record = r
-		p.begin++
+	for i, r := range records {
+		verdicts[of[i].begin].record = r
+		of[i].begin++
 	}
 	return workloads
 }

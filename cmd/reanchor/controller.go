@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	_ "time/tzdata" // windows name time zones, and a small image has none
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"

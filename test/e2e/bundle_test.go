@@ -180,6 +180,7 @@ func TestABundleThatCannotBeUsedStopsRollingUntilItIsRepaired(t *testing.T) {
 	ready(t, m.name, 1)
 	m.awaitConverged(30*time.Second, m.root)
 	rolled = unrolled(t, ns, m.name)
+	holds(t, 3*time.Second, rolled) // until no clock can say that the pods started later
 	first := m.status().Status.History
 	m.write(map[string]string{"other": m.root.PEM()})
 	m.faulty(v1alpha1.BundleKeyMissing)

@@ -1,0 +1,226 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle/bundletest"
+	"github.com/reanchor/reanchor/hack/lab"
+)
+
+// tokyo is nine hours ahead of UTC all year round.
+const tokyo = "Asia/Tokyo"
+
+// open is a window that has been open for half an hour and stays so for as
+// long, if its schedule is read in the zone.
+func open(t *testing.T, zone string) v1alpha1.Window {
+	t.Helper()
+	location, err := time.LoadLocation(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().In(location).Add(-30 * time.Minute)
+	return v1alpha1.Window{
+		Schedule: fmt.Sprintf("%d %d * * *", at.Minute(), at.Hour()), Duration: metav1.Duration{Duration: time.Hour}, TimeZone: zone,
+	}
+}
+
+// misread is the window of Tokyo read in UTC: it is closed.
+func misread(t *testing.T) v1alpha1.Window {
+	t.Helper()
+	w := open(t, tokyo)
+	w.TimeZone = ""
+	return w
+}
+
+// slow lets the pods of a Deployment take their time, so that a roll can be
+// caught half-way.
+func slow(d *appsv1.Deployment) {
+	d.Spec.Template.Annotations = map[string]string{lab.ReadyDelayAnnotation: "1500ms"}
+}
+
+// marks returns what the templates of a namespace are marked with: every write
+// of the controller shows in it.
+func marks(t *testing.T, namespace string) map[string]string {
+	t.Helper()
+	var list appsv1.DeploymentList
+	if err := env.client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for i := range list.Items {
+		if mark, ok := list.Items[i].Spec.Template.Annotations[v1alpha1.RestartedForAnnotation]; ok {
+			out[list.Items[i].Name] = mark
+		}
+	}
+	return out
+}
+
+// noMoreMarks fails when a template is marked that was not yet.
+func noMoreMarks(t *testing.T, namespace string, during time.Duration) {
+	t.Helper()
+	before := marks(t, namespace)
+	holds(t, during, func() error {
+		if now := marks(t, namespace); !maps.Equal(before, now) {
+			return fmt.Errorf("written to %v, then to %v, want no write", before, now)
+		}
+		return nil
+	})
+}
+
+// someMarked waits until a few Deployments of a namespace are marked.
+func someMarked(t *testing.T, namespace string, least int) {
+	t.Helper()
+	eventually(t, 30*time.Second, func() error {
+		if have := len(marks(t, namespace)); have < least {
+			return fmt.Errorf("%d of %s are rolled, want %d", have, namespace, least)
+		}
+		return nil
+	})
+}
+
+// oneByOne makes the rolls slow enough to step in.
+func oneByOne() *v1alpha1.MeshTrustSpec {
+	spec := quick()
+	spec.Rollout.MaxConcurrent = new(intstr.FromInt32(1))
+	return spec
+}
+
+// A closed window holds everything back, in its own time zone; one that closes
+// half-way lets end what has begun and starts nothing more.
+func TestWorkloadsAreRolledInsideWindowsOnly(t *testing.T) {
+	t.Parallel()
+	spec := oneByOne()
+	spec.Rollout.Windows = []v1alpha1.Window{misread(t)}
+	m := newMesh(t, meshOptions{spec: spec})
+	ns := m.namespace("apps")
+	const apps = 6
+	for i := range apps {
+		deployment(t, ns, fmt.Sprint("app-", i), 1, slow)
+	}
+	ready(t, ns, apps)
+	m.awaitConverged(30*time.Second, m.root)
+	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
+	m.publish(m.root, next)
+	m.await(20*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	noMoreMarks(t, ns, 5*time.Second)
+
+	m.setWindow(open(t, tokyo))
+	someMarked(t, ns, 2)
+	m.setWindow(misread(t))
+	m.observed()
+	begun := len(marks(t, ns))
+	if begun == apps {
+		t.Fatal("all were rolled before the window could be closed")
+	}
+	noMoreMarks(t, ns, 6*time.Second)
+	m.await(5*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	if s := m.status().Status; s.Rollout.InProgressTotal != 0 || int(s.Workloads.Current) != begun {
+		t.Errorf("want the %d rolls that had begun to end, have %s", begun, describe(m.status()))
+	}
+
+	m.setWindow(open(t, "UTC"))
+	m.awaitConverged(50*time.Second, m.root, next)
+	rolledOnce(t, ns, apps, setOf(m.root, next))
+}
+
+func (m *meshWorld) setWindow(w v1alpha1.Window) {
+	m.t.Helper()
+	m.update(func(mt *v1alpha1.MeshTrust) { mt.Spec.Rollout.Windows = []v1alpha1.Window{w} })
+}
+
+// An outage is repaired outside windows too, and nothing but the outage.
+func TestOutsideWindowsOnlyBrokenWorkloadsAreRolled(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, meshOptions{})
+	expired := bundletest.NewRoot(t, "expired", bundletest.From(time.Now().Add(-48*time.Hour), 42*time.Hour))
+	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
+	third := bundletest.NewRoot(t, "foreign", lifetime())
+	carrying := func(name string, anchors ...*bundletest.CA) string {
+		m.publish(anchors...)
+		eventually(t, 10*time.Second, func() error { return m.servesJust(anchors...) })
+		ns := m.namespace(name)
+		deployment(t, ns, name, 1, nil)
+		ready(t, ns, 1)
+		return ns
+	}
+	dead := carrying("expired", expired)
+	broken := carrying("broken", m.root)
+	works := carrying("works", m.root, next)
+	m.publish(m.root, next, third)
+	m.issue(next)
+	spec := quick()
+	spec.Rollout.Windows = []v1alpha1.Window{misread(t)}
+	spec.Rollout.OutsideWindows = v1alpha1.OutsideWindowsNever
+	m.trust(*spec)
+	m.await(30*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	if p := m.status().Status.Pods; p.Expired != 1 || p.Missing != 2 {
+		t.Errorf("want one expired and two missing pods, have %+v", p)
+	}
+	holds(t, 5*time.Second, unrolled(t, dead, broken, works))
+
+	m.update(func(mt *v1alpha1.MeshTrust) { mt.Spec.Rollout.OutsideWindows = v1alpha1.OutsideWindowsWhenBroken })
+	someMarked(t, dead, 1)
+	someMarked(t, broken, 1)
+	m.await(20*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	holds(t, 5*time.Second, unrolled(t, works))
+	for _, ns := range []string{dead, broken} {
+		rolledOnce(t, ns, 1, setOf(m.root, next, third))
+	}
+	if n := revisions(t, works)["works"]; n != 1 {
+		t.Errorf("the workload whose pods verify the issuer was rolled outside the window")
+	}
+}
+
+// servesJust reports whether the injector writes just these anchors.
+func (m *meshWorld) servesJust(anchors ...*bundletest.CA) error {
+	for _, a := range anchors {
+		if err := m.serves(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// While paused or suspended nothing is written to any workload, wherever the
+// rolling stood.
+func TestNothingIsWrittenWhilePausedOrSuspended(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t, meshOptions{spec: oneByOne()})
+	ns := m.namespace("apps")
+	const apps = 6
+	for i := range apps {
+		deployment(t, ns, fmt.Sprint("app-", i), 1, slow)
+	}
+	ready(t, ns, apps)
+	m.awaitConverged(30*time.Second, m.root)
+	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
+	m.publish(m.root, next)
+	for _, stop := range []struct {
+		reason v1alpha1.Reason
+		set    func(mt *v1alpha1.MeshTrust, to bool)
+	}{
+		{v1alpha1.Paused, func(mt *v1alpha1.MeshTrust, to bool) { mt.Spec.Rollout.Paused = to }},
+		{v1alpha1.Suspended, func(mt *v1alpha1.MeshTrust, to bool) { mt.Spec.Suspend = to }},
+	} {
+		someMarked(t, ns, len(marks(t, ns))+1)
+		m.update(func(mt *v1alpha1.MeshTrust) { stop.set(mt, true) })
+		m.observed()
+		if begun := len(marks(t, ns)); begun == apps {
+			t.Fatalf("all were rolled before it could be %s", stop.reason)
+		}
+		noMoreMarks(t, ns, 6*time.Second)
+		m.await(5*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, stop.reason)
+		m.update(func(mt *v1alpha1.MeshTrust) { stop.set(mt, false) })
+	}
+	m.awaitConverged(50*time.Second, m.root, next)
+	rolledOnce(t, ns, apps, setOf(m.root, next))
+}

@@ -146,6 +146,20 @@ const (
 	PhaseAborting      Phase = "Aborting"
 )
 
+// Path is an order of the phases.
+//
+// +kubebuilder:validation:Enum=Rotate;Recover
+type Path string
+
+// The paths.
+const (
+	// PathRotate rolls every pod before the issuer is switched.
+	PathRotate Path = "Rotate"
+	// PathRecover switches the issuer first, because nothing new becomes ready
+	// under the issuer in use.
+	PathRecover Path = "Recover"
+)
+
 // AnchorRotationStatus is how far a run is. What cannot be observed again is
 // stored here before it is acted upon.
 type AnchorRotationStatus struct {
@@ -161,9 +175,24 @@ type AnchorRotationStatus struct {
 	// issuerBefore is the issuer that was in use before the switch.
 	// +optional
 	IssuerBefore *RotationCertificate `json:"issuerBefore,omitempty"`
+	// path is the order of the phases, chosen from the facts when the run began
+	// or when the mesh was found broken.
+	// +optional
+	Path Path `json:"path,omitempty"`
+	// switchIntendedAt is when it was decided to switch the issuer, stored
+	// before it is done.
+	// +optional
+	SwitchIntendedAt *metav1.Time `json:"switchIntendedAt,omitempty"`
+	// issuerSwitchedAt is when the issuer was first seen to be signed by the
+	// anchor that the run leads to.
+	// +optional
+	IssuerSwitchedAt *metav1.Time `json:"issuerSwitchedAt,omitempty"`
 	// issuerInUseAt is when leaves were proven to come from the new issuer.
 	// +optional
 	IssuerInUseAt *metav1.Time `json:"issuerInUseAt,omitempty"`
+	// abortedFrom is the phase that an abort ended.
+	// +optional
+	AbortedFrom Phase `json:"abortedFrom,omitempty"`
 	// progress of the phase, for people: "12/40 workloads".
 	// +optional
 	// +kubebuilder:validation:MaxLength=64

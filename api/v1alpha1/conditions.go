@@ -32,15 +32,19 @@ func MeshTrustConditions() []string {
 const (
 	// ConditionComplete: the rotation has ended as it should.
 	ConditionComplete = "Complete"
-	// ConditionFailed: the rotation has ended before it changed anything.
+	// ConditionFailed: the rotation has ended on the anchor that it began with,
+	// before it changed anything or because it was aborted.
 	ConditionFailed = "Failed"
 	// ConditionProgressing: the rotation runs; its reason is the phase.
 	ConditionProgressing = "Progressing"
 	// ConditionBlocked: the phase waits for what blockedBy lists.
 	ConditionBlocked = "Blocked"
+	// ConditionSigningExposed: an issuer that renews itself now would be signed
+	// by an anchor that not every pod trusts, and nothing holds it back.
+	ConditionSigningExposed = "SigningExposed"
 )
 
 // AnchorRotationConditions lists the condition types of an AnchorRotation.
 func AnchorRotationConditions() []string {
-	return []string{ConditionComplete, ConditionFailed, ConditionProgressing, ConditionBlocked}
+	return []string{ConditionComplete, ConditionFailed, ConditionProgressing, ConditionBlocked, ConditionSigningExposed}
 }

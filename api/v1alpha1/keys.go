@@ -70,6 +70,14 @@ const (
 	// workload was rolled for, "v1:<hash>", or "v1:<hash>.2" for a second
 	// attempt. It is deterministic, so that patching twice is one roll.
 	RestartedForAnnotation = Group + "/restarted-for"
+	// RestartedForIssuerAnnotation on the pod template of the mesh's signing
+	// service says for which rotation it was restarted, so that its pods show
+	// that they read the issuer after it was switched.
+	RestartedForIssuerAnnotation = Group + "/restarted-for-issuer"
+	// PointedByAnnotation on a ClusterIssuer says which rotation moved it last,
+	// and to which end. Every rotation that turns back changes it, so that a
+	// write decided before fails on the resourceVersion.
+	PointedByAnnotation = Group + "/pointed-by"
 	// NudgedAnnotation on a ReplicaSet or StatefulSet holds the bundle hash
 	// under which its controller was woken from back-off after a denial ended.
 	NudgedAnnotation = Group + "/nudged-for"

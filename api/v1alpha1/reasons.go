@@ -143,6 +143,66 @@ const (
 	BadRequest Reason = "BadRequest"
 )
 
+// Reasons of an anchor rotation.
+const (
+	// RotationComplete says that the rotation has ended on the new anchor.
+	RotationComplete Reason = "RotationComplete"
+	// Aborted says that the rotation was aborted and has ended on the old anchor.
+	Aborted Reason = "Aborted"
+	// Standing says that no rotation runs and nothing of one is left.
+	Standing Reason = "Standing"
+	// AnotherRotation says that an older rotation of the same mesh must end first.
+	AnotherRotation Reason = "AnotherRotation"
+	// NotObserved says that something that the step depends on could not be read.
+	NotObserved Reason = "NotObserved"
+	// PermissionMissing says that the controller lacks a right that the rotation needs.
+	PermissionMissing Reason = "PermissionMissing"
+	// BundleNotOurs says that the bundle is written by somebody else, or does not take its anchors from where Reanchor puts them.
+	BundleNotOurs Reason = "BundleNotOurs"
+	// TemplateInvalid says that a Certificate is not fit for a rotation.
+	TemplateInvalid Reason = "TemplateInvalid"
+	// IssuanceInFlight says that a Certificate is being issued and must be waited for.
+	IssuanceInFlight Reason = "IssuanceInFlight"
+	// IssuanceFailed says that a certificate could not be issued.
+	IssuanceFailed Reason = "IssuanceFailed"
+	// IssuerRenewsTooSoon says that the issuer would renew itself before every pod trusts the new anchor.
+	IssuerRenewsTooSoon Reason = "IssuerRenewsTooSoon"
+	// HoldingRenewals says that renewals by themselves are being held back.
+	HoldingRenewals Reason = "HoldingRenewals"
+	// KeepingOldAnchor says that the old anchor is being put where it survives its renewal.
+	KeepingOldAnchor Reason = "KeepingOldAnchor"
+	// AnchorIssuing says that the new anchor is being issued.
+	AnchorIssuing Reason = "AnchorIssuing"
+	// AnchorUnfit says that the new anchor is not valid, no CA, or has the old key.
+	AnchorUnfit Reason = "AnchorUnfit"
+	// WaitingForBundle says that the published bundle does not hold old and new anchor yet.
+	WaitingForBundle Reason = "WaitingForBundle"
+	// CarryOverExceeded says that the bundle would hold more earlier anchors than allowed.
+	CarryOverExceeded Reason = "CarryOverExceeded"
+	// WaitingForRollout says that pods do not trust the new anchor yet and are being rolled.
+	WaitingForRollout Reason = "WaitingForRollout"
+	// PodsDoNotTrust says that pods that are not being rolled do not provably trust the anchor.
+	PodsDoNotTrust Reason = "PodsDoNotTrust"
+	// ApprovalRequired says that a human must approve the next step.
+	ApprovalRequired Reason = "ApprovalRequired"
+	// SwitchingIssuer says that the issuer is being signed by the other anchor.
+	SwitchingIssuer Reason = "SwitchingIssuer"
+	// SwitchedTooEarly says that somebody switched the issuer before every pod trusted its anchor.
+	SwitchedTooEarly Reason = "SwitchedTooEarly"
+	// ConfirmingIssuer says that the signing service is being restarted, to show that it signs with the new issuer.
+	ConfirmingIssuer Reason = "ConfirmingIssuer"
+	// DrainingLeaves says that leaves of the old issuer are still alive.
+	DrainingLeaves Reason = "DrainingLeaves"
+	// LeafLifetimeUnknown says that it is not known how long leaves live.
+	LeafLifetimeUnknown Reason = "LeafLifetimeUnknown"
+	// Narrowing says that the old anchor is being dropped from the bundle.
+	Narrowing Reason = "Narrowing"
+	// OldKeyGone says that the key of the old anchor is gone, so that there is no way back.
+	OldKeyGone Reason = "OldKeyGone"
+	// OverDeadline says that a phase takes longer than it should.
+	OverDeadline Reason = "OverDeadline"
+)
+
 // Reasons returns the whole vocabulary, so that metrics can be preset and the
 // runbook can be checked against it.
 func Reasons() []Reason {
@@ -159,5 +219,11 @@ func Reasons() []Reason {
 		ScaledToZero, NodeNotReady,
 		Current, Missing, Retired, TrustExpired, TrustUnknown, NoCertificate, IssuerNotTrusted,
 		NotInjected, NotMeshed, BadRequest,
+		RotationComplete, Aborted, Standing, AnotherRotation, NotObserved, PermissionMissing,
+		BundleNotOurs, TemplateInvalid, IssuanceInFlight, IssuanceFailed, IssuerRenewsTooSoon,
+		HoldingRenewals, KeepingOldAnchor, AnchorIssuing, AnchorUnfit, WaitingForBundle,
+		CarryOverExceeded, WaitingForRollout, PodsDoNotTrust, ApprovalRequired, SwitchingIssuer,
+		SwitchedTooEarly, ConfirmingIssuer, DrainingLeaves, LeafLifetimeUnknown, Narrowing,
+		OldKeyGone, OverDeadline,
 	}
 }

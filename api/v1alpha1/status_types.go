@@ -49,6 +49,10 @@ type MeshTrustStatus struct {
 	// rollout is what the roller does.
 	// +optional
 	Rollout RolloutStatus `json:"rollout,omitempty,omitzero"`
+	// lastScheduleTime is the last time of spec.rotation.schedule that started a
+	// rotation.
+	// +optional
+	LastScheduleTime *metav1.Time `json:"lastScheduleTime,omitempty"`
 	// conditions are of the types in conditions.go.
 	// +optional
 	// +listType=map

@@ -194,6 +194,14 @@ func (in *AnchorRotationStatus) DeepCopyInto(out *AnchorRotationStatus) {
 		*out = new(RotationCertificate)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.SwitchIntendedAt != nil {
+		in, out := &in.SwitchIntendedAt, &out.SwitchIntendedAt
+		*out = (*in).DeepCopy()
+	}
+	if in.IssuerSwitchedAt != nil {
+		in, out := &in.IssuerSwitchedAt, &out.IssuerSwitchedAt
+		*out = (*in).DeepCopy()
+	}
 	if in.IssuerInUseAt != nil {
 		in, out := &in.IssuerInUseAt, &out.IssuerInUseAt
 		*out = (*in).DeepCopy()
@@ -724,6 +732,10 @@ func (in *MeshTrustStatus) DeepCopyInto(out *MeshTrustStatus) {
 	out.Pods = in.Pods
 	out.Workloads = in.Workloads
 	in.Rollout.DeepCopyInto(&out.Rollout)
+	if in.LastScheduleTime != nil {
+		in, out := &in.LastScheduleTime, &out.LastScheduleTime
+		*out = (*in).DeepCopy()
+	}
 	if in.Conditions != nil {
 		in, out := &in.Conditions, &out.Conditions
 		*out = make([]v1.Condition, len(*in))

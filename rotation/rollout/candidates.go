@@ -61,28 +61,53 @@ func (p *planner) sortWorkloads() {
 
 func (p *planner) sortOne(w *Workload) {
 	needs, failure := p.needs(w), p.state.failure(w.Key)
-	busy := w.Owner.rolling() || w.Terminating > 0 && (needs || failure != nil)
+	busy := isBusy(w, needs || failure != nil)
 	if busy {
 		p.count(w.Key.Namespace)
 	}
 	switch {
 	case needs && w.Block.Reason != "":
-		p.block(w, w.Block)
-		if w.Wave == 0 && w.Block.Reason != v1alpha1.OptedOut {
-			p.reach(0)
-		}
-	case failure != nil && !(needs && p.mayTryAgain(w, failure)):
-		if w.Wave == 0 {
-			p.reach(0)
-		}
-	case needs && p.begun(w, busy):
-		p.adopt(w, busy)
-	case needs && w.Owner.rolling() && !p.stalled(w):
-		p.awaitOwn(w)
+		p.blocked(w)
+	case failure != nil && !p.mayTryAgain(w, failure):
+		p.reachControlPlane(w)
 	case needs:
-		p.consider(w, busy)
+		p.sortNeedy(w, busy)
 	case w.Stranded > 0:
 		p.block(w, Hold{v1alpha1.NodeNotReady, count(w.Stranded, "stale pod") + " on nodes that cannot replace them now"})
+	}
+}
+
+// isBusy reports whether pods of the workload are being replaced, whoever asked
+// for it. Of one that is no concern of ours a pod that terminates is none.
+func isBusy(w *Workload, concern bool) bool {
+	return w.Owner.rolling() || w.Terminating > 0 && concern
+}
+
+// blocked reports a workload that is not to be rolled. In the control plane it
+// holds up all that follows, unless its user said that it may be left behind.
+func (p *planner) blocked(w *Workload) {
+	p.block(w, w.Block)
+	if w.Block.Reason != v1alpha1.OptedOut {
+		p.reachControlPlane(w)
+	}
+}
+
+func (p *planner) reachControlPlane(w *Workload) {
+	if w.Wave == 0 {
+		p.reach(0)
+	}
+}
+
+// sortNeedy tells of a workload with pods to be replaced whether that has
+// begun, waits for another rollout, or may be begun.
+func (p *planner) sortNeedy(w *Workload, busy bool) {
+	switch {
+	case p.begun(w, busy):
+		p.adopt(w, busy)
+	case w.Owner.rolling() && !p.stalled(w):
+		p.awaitOwn(w)
+	default:
+		p.consider(w, busy)
 	}
 }
 
@@ -119,7 +144,7 @@ func (p *planner) tended(w *Workload) bool {
 // passed again and nothing moves. The cause may be gone (a budget that allows
 // a disruption, a pod that became ready late), and only trying tells.
 func (p *planner) mayTryAgain(w *Workload, f *Failure) bool {
-	if f.Reason == v1alpha1.StillStale || !p.quiet(w) {
+	if f.Reason == v1alpha1.StillStale || !p.quiet(w) || !p.needs(w) {
 		return false
 	}
 	at := f.Since.Add(p.facts.Policy.ProgressDeadline)

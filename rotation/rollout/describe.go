@@ -15,26 +15,34 @@ func (p *planner) decide(reason v1alpha1.Reason, message string) {
 
 // describe says what limits the rolling, after all that may start has started.
 func (p *planner) describe(shut, full bool, limit int) {
-	wave, rolling := p.waveName(), len(p.state.InProgress)
 	switch {
 	case p.lowest < 0:
 		p.describeRest()
 	case p.tooManyFailed():
 		p.decide(v1alpha1.FailureThresholdExceeded, p.describeFailures())
-	case rolling == 0 && shut:
-		p.decide(v1alpha1.OutsideWindow, fmt.Sprintf("%s in %s waits for a window%s", count(len(p.candidates), "workload"), wave, p.untilWindow()))
-	case rolling == 0 && full:
-		p.decide(v1alpha1.BudgetExhausted, fmt.Sprintf("%s in flight that others began take up the budget", count(p.inFlight, "rollout")))
-	case rolling == 0:
-		p.describeStandstill()
+	case len(p.state.InProgress) == 0:
+		p.describeIdle(shut, full)
 	case limit == 1 && p.facts.Policy.MaxConcurrent > 1 && p.state.Completed == 0:
-		p.decide(v1alpha1.CanaryInFlight, wave+" begins with one workload alone")
+		p.decide(v1alpha1.CanaryInFlight, p.waveName()+" begins with one workload alone")
 	default:
-		p.decide(v1alpha1.Rolling, fmt.Sprintf("%s in flight in %s, %d done, at most %d at a time", count(p.inFlight, "workload"), wave, p.state.Completed, limit))
+		p.decide(v1alpha1.Rolling, fmt.Sprintf("%s in flight in %s, %d done, at most %d at a time",
+			count(p.inFlight, "workload"), p.waveName(), p.state.Completed, limit))
 	}
 	if shut {
 		p.again(nextChange(p.facts.Policy.Windows, p.now))
 		p.again(p.facts.Breaks)
+	}
+}
+
+// describeIdle says why nothing is in flight.
+func (p *planner) describeIdle(shut, full bool) {
+	switch {
+	case shut:
+		p.decide(v1alpha1.OutsideWindow, fmt.Sprintf("%s in %s waits for a window%s", count(len(p.candidates), "workload"), p.waveName(), p.untilWindow()))
+	case full:
+		p.decide(v1alpha1.BudgetExhausted, fmt.Sprintf("%s in flight that others began take up the budget", count(p.inFlight, "rollout")))
+	default:
+		p.describeStandstill()
 	}
 }
 

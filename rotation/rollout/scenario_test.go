@@ -61,9 +61,9 @@ func TestARollTakesItsCourse(t *testing.T) {
 		"a workload that left the mesh is done": func(t *testing.T) {
 			s := newScript(t, stale("a", "x"))
 			s.next()
-			w := s.underWay("x", newHash)
+			s.underWay("x", newHash)
 			s.pass(time.Second).next()
-			w = s.rolled("x", newHash)
+			w := s.rolled("x", newHash)
 			w.Pods, w.Ready = 0, 0
 			s.want(s.pass(time.Second).next(), v1alpha1.Converged)
 		},
@@ -238,7 +238,7 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.next()
 			s.underWay("x", newHash)
 			s.pass(time.Second).next()
-			d := s.pass(10*time.Minute - 2*time.Second).next()
+			d := s.pass(10*time.Minute - time.Second).next()
 			s.want(d, v1alpha1.CanaryInFlight)
 			if !d.Again.Equal(s.now.Add(time.Second)) {
 				t.Errorf("decides again at %s", d.Again)
@@ -468,7 +468,7 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s := newScript(t, stale("a", "x"))
 			s.facts.Bundle.Hash = oldHash
 			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:old")
-			w := s.underWay("x", oldHash)
+			s.underWay("x", oldHash)
 			s.pass(time.Second).next()
 			s.facts.Bundle.Hash = newHash
 			d := s.pass(time.Second).next()
@@ -476,7 +476,7 @@ func TestARollTakesItsCourse(t *testing.T) {
 			if len(d.State.InProgress) != 1 || d.State.InProgress[0].For != oldHash || d.Again.IsZero() {
 				t.Errorf("%+v", d)
 			}
-			w = s.rolled("x", oldHash)
+			w := s.rolled("x", oldHash)
 			w.StalePods = pods("x", s.now, 2)
 			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
 		},

@@ -66,7 +66,9 @@ func (p *planner) follow(w *Workload, r *Roll) {
 	}
 	switch {
 	case r.shownOn(w):
-		r.Applied = true
+		if !r.Applied {
+			r.Applied, r.ProgressAt = true, p.now
+		}
 	case r.Applied || p.wroteSince(w, r):
 		p.reverted(w, r)
 	case w.Verb == v1alpha1.VerbEvict:
@@ -96,19 +98,6 @@ func (p *planner) reverted(w *Workload, r *Roll) {
 	}
 }
 
-// shownOn reports whether the owner carries what the roll writes.
-func (r *Roll) shownOn(w *Workload) bool {
-	if r.Verb == v1alpha1.VerbRestartAt {
-		return !w.RestartAt.Before(r.restartAt())
-	}
-	return w.RestartedFor == r.mark()
-}
-
-// left counts the pods that a workload still has to replace or to bring up.
-func left(w *Workload) int {
-	return len(w.StalePods) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
-}
-
 // settleUnwanted lets a roll come to rest that is not wanted any more, since
 // the bundle changed or the workload is to be left alone.
 func (p *planner) settleUnwanted(w *Workload, r *Roll) {
@@ -122,80 +111,6 @@ func (p *planner) settleUnwanted(w *Workload, r *Roll) {
 	}
 }
 
-// atRest reports whether nothing of the roll is under way. One whose mark never
-// showed was not begun, once the cache has had time to show it; one whose mark
-// was taken away was.
-func (p *planner) atRest(w *Workload, r *Roll) bool {
-	if r.Verb != v1alpha1.VerbEvict && !r.Applied && p.state.counted(r.Key).Reverts == 0 {
-		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen
-	}
-	return whole(w)
-}
-
-// quiet reports whether none of the workload's pods is being replaced.
-func (p *planner) quiet(w *Workload) bool {
-	return !w.Owner.rolling() && w.Terminating == 0
-}
-
-// whole reports whether the workload is as it should be, by what its owner says
-// and, since that may be older than its pods, by the pods themselves.
-func whole(w *Workload) bool {
-	return w.Terminating == 0 && w.Owner.complete() && w.Ready >= w.Owner.Desired-w.Owner.Unreachable
-}
-
-// lagging reports whether the pods seen are older than the owner's status,
-// which says that its rollout is complete: there are more of them, or some that
-// are not of its present template.
-func lagging(w *Workload) bool {
-	if w.MarksKnown && w.Owner.ByTemplate && w.Owner.Partition == 0 && w.Outdated > 0 {
-		return true
-	}
-	return w.Owner.ByTemplate && w.Pods > w.Owner.Total
-}
-
-// finished reports whether the roll did what it was for: nothing of the
-// workload is stale, nothing terminates, and its rollout is complete. A mark
-// that is gone by then does no harm. A workload may also have left the mesh
-// with the roll: then it has no member pods.
-func (p *planner) finished(w *Workload, r *Roll) bool {
-	if len(w.StalePods) > 0 || w.Terminating > 0 || !w.Owner.complete() {
-		return false
-	}
-	if left := r.Applied && r.Verb == v1alpha1.VerbRestart && w.Pods == 0; !left && (!whole(w) || lagging(w)) {
-		return false
-	}
-	return !p.retires(w) || len(pending(w, r, w.RetiredPods)) == 0
-}
-
-// cameBackStale reports whether the roll is over and its own pods are stale:
-// the workload is quiet, and no stale pod is left that the roll was to replace.
-// While the index of pods lags behind the owner's status, older pods are still
-// seen, and it is waited for.
-func (p *planner) cameBackStale(w *Workload, r *Roll) bool {
-	return len(w.StalePods) > 0 && settled(w, r) && len(pending(w, r, w.StalePods)) == 0
-}
-
-func settled(w *Workload, r *Roll) bool {
-	return w.Owner.complete() && w.Terminating == 0 && (r.Applied || r.Verb == v1alpha1.VerbEvict)
-}
-
-// pending returns those of the pods that the roll is still to replace. A pod
-// shows by its mark that it is of the roll. Where no mark can show, it must
-// have been created later than the newest pod there was when the roll began.
-func pending(w *Workload, r *Roll, pods []Pod) []Pod {
-	byMark := r.Verb == v1alpha1.VerbRestart && w.MarksKnown
-	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool {
-		if byMark && x.Ordinal >= w.Owner.Partition {
-			return x.RestartedFor == r.mark()
-		}
-		return x.CreatedAt.After(r.Before)
-	})
-}
-
-func belowPartition(w *Workload, pods []Pod) []Pod {
-	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool { return x.Ordinal >= w.Owner.Partition })
-}
-
 // comeBack ends a roll whose new pods are stale too. The workload is a
 // candidate again, for the next attempt under all the rules for a start.
 func (p *planner) comeBack(w *Workload, r *Roll) {
@@ -205,15 +120,6 @@ func (p *planner) comeBack(w *Workload, r *Roll) {
 	if a.Count >= p.facts.Policy.MaxAttempts {
 		p.fail(w, v1alpha1.StillStale, a.Count)
 	}
-}
-
-// writes reports whether the roll's next step is a write.
-func (p *planner) writes(w *Workload, r *Roll) bool {
-	if r.Verb != v1alpha1.VerbEvict && !r.Applied {
-		return true
-	}
-	pod, _ := p.nextEviction(w, r)
-	return pod.Name != ""
 }
 
 // putBack takes back a roll whose next step may not be written now: it is begun

@@ -211,7 +211,7 @@ func (w *world) refereeWaves(c *controller, i int) {
 		if o.wave >= mine || verb == "" || b.staleSince.IsZero() || begun.Sub(b.staleSince) < lately || w.epoch != c.seen.epoch {
 			continue
 		}
-		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) {
+		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) || o.key.Kind == "DaemonSet" && w.now.Sub(w.nodesAt) < lately {
 			continue
 		}
 		if o.wave > 0 && (!o.byTemplate() || w.replacing(n)) && w.newest(n, begun).Before(begun.Add(-simDeadline)) {

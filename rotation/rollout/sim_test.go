@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	simSteps = flag.Int("sim.steps", 400_000, "steps of the simulation, over all worlds")
+	simSteps = flag.Int("sim.steps", 1_000_000, "steps of the simulation, over all worlds")
 	simSeed  = flag.Uint64("sim.seed", 0, "simulate only the world of this seed, and print what happens")
 )
 
@@ -90,6 +90,9 @@ func (w *world) step() {
 	w.steps++
 	w.now = w.now.Add(w.between(0, 1500*time.Millisecond))
 	w.livePods()
+	if w.dirty {
+		w.observeTruth()
+	}
 	w.liveInjectors()
 	w.revert()
 	switch n := w.rng.IntN(100); {

@@ -324,8 +324,6 @@ func (w *world) liveInjectors() {
 	}
 }
 
-func (w *world) evictPolicy() bool { return w.cfg.evictAll }
-
 func (w *world) spec(o *simOwner) rollout.OwnerSpec {
 	return rollout.OwnerSpec{
 		Key: o.key, Strategy: o.strategy, Found: true, OptedOut: o.optOut, Paused: o.paused, EvictOnly: o.evictOnly,

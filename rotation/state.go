@@ -79,7 +79,7 @@ func storeState(s *v1alpha1.RolloutStatus, state rollout.State, waves []string) 
 	s.Attempts, s.AttemptsTotal = nil, int32(len(state.Attempts))
 	for _, a := range capped(state.Attempts, v1alpha1.MaxAttempts) {
 		s.Attempts = append(s.Attempts, v1alpha1.WorkloadAttempts{
-			WorkloadRef: refOf(a.Key), Count: int32(a.Count), Reverts: int32(a.Reverts), LastAt: second(a.LastAt),
+			WorkloadRef: refOf(a.Key), Count: int32(a.Count), Reverts: int32(a.Reverts), LastAt: micro(a.LastAt),
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -61,7 +62,9 @@ func (r Reader) Read(ctx context.Context, key rollout.Key, s Surroundings) (Owne
 	o := Owner{Spec: rollout.OwnerSpec{Key: key}}
 	err := r.reading(key.Kind)(ctx, &o)
 	switch {
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err), apimeta.IsNoMatchError(err):
+		// A kind that the cluster does not have, named by a label on a pod, must
+		// not stop the rest.
 		return Owner{Spec: rollout.OwnerSpec{Key: key}}, nil
 	case err != nil:
 		return Owner{}, fmt.Errorf("reading %s: %w", key, err)

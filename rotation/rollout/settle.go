@@ -81,9 +81,7 @@ func (p *planner) follow(w *Workload, r *Roll) {
 // began and after the last revert was counted. When the mark does not show
 // although the object seen is no older than that, somebody was quicker.
 func (p *planner) wroteSince(w *Workload, r *Roll) bool {
-	// Times are stored in seconds, so they are compared in seconds.
-	last := p.state.counted(r.Key).LastAt
-	return w.WrittenAt.After(r.StartedAt) && w.WrittenAt.Truncate(time.Second).After(last)
+	return w.WrittenAt.After(r.StartedAt) && w.WrittenAt.After(p.state.counted(r.Key).LastAt)
 }
 
 // reverted counts that somebody took the mark away, which is a rollout of its

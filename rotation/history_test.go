@@ -1,0 +1,165 @@
+package rotation
+
+import (
+	"testing"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+	"github.com/reanchor/reanchor/bundle/bundletest"
+	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/published"
+)
+
+// at is seconds after the start of these tests, in the resolution of the API.
+func at(seconds int) time.Time {
+	return now.Truncate(time.Second).Add(time.Duration(seconds) * time.Second)
+}
+
+func usable(set bundle.Set, written int) published.Bundle {
+	return published.Bundle{Set: set, Reason: v1alpha1.BundleUsable, WrittenAt: at(written)}
+}
+
+func anchors(t *testing.T, n int) []*bundletest.CA {
+	t.Helper()
+	var out []*bundletest.CA
+	for range n {
+		out = append(out, bundletest.NewRoot(t, "root", bundletest.From(at(-3600), 365*24*time.Hour)))
+	}
+	return out
+}
+
+func TestHistoryCoversOnlyWhatWasSeen(t *testing.T) {
+	ca := anchors(t, 2)
+	a, both := bundle.Of(ca[0].Cert), bundle.Of(ca[0].Cert, ca[1].Cert)
+	type read struct {
+		bundle      published.Bundle
+		interrupted bool
+		at          int
+	}
+	garbage := published.Bundle{Reason: v1alpha1.BundleInvalid, WrittenAt: at(50)}
+	for name, tc := range map[string]struct {
+		reads []read
+		// started is when a container started that reads the object with a delay
+		// of ten seconds; known says whether it can be told what it read.
+		started int
+		known   bool
+		want    bundle.Set
+	}{
+		"before Reanchor came, but after the object was written": {
+			[]read{{usable(a, 0), false, 500}}, 100, true, a},
+		"before the object was written": {
+			[]read{{usable(a, 0), false, 500}}, -100, false, bundle.Set{}},
+		"under the first of two bundles, watched all the time": {
+			[]read{{usable(a, 0), false, 1}, {usable(a, 0), false, 95}, {usable(both, 100), false, 101}}, 50, true, a},
+		"under the second": {
+			[]read{{usable(a, 0), false, 1}, {usable(a, 0), false, 95}, {usable(both, 100), false, 101}}, 120, true, both},
+		"while nobody watched and the bundle changed": {
+			[]read{{usable(a, 0), false, 1}, {usable(both, 1000), false, 1001}}, 500, false, bundle.Set{}},
+		"while nobody watched and the bundle did not change": {
+			[]read{{usable(a, 0), false, 1}, {usable(a, 0), false, 1000}}, 500, true, a},
+		"while nobody watched and the object was written again with the same set": {
+			[]read{{usable(a, 0), false, 1}, {usable(a, 900), false, 1000}}, 500, false, bundle.Set{}},
+		"while the object held garbage": {
+			[]read{{usable(a, 0), false, 1}, {garbage, false, 51}, {usable(a, 200), true, 201}}, 150, false, bundle.Set{}},
+		"after the garbage was repaired": {
+			[]read{{usable(a, 0), false, 1}, {garbage, false, 51}, {usable(a, 200), true, 201}}, 220, true, a},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var status v1alpha1.MeshTrustStatus
+			var last read
+			for _, r := range tc.reads {
+				recordBundle(&status, r.bundle, r.interrupted, at(r.at))
+				last = r
+			}
+			end := max(last.at, tc.started+1)
+			history := historyOf(&status, last.bundle, at(end))
+			got := history.Between(at(tc.started-10), at(tc.started))
+			if (got.Knowledge == mesh.Known) != tc.known {
+				t.Fatalf("known: %v (%s), want %v", got.Knowledge == mesh.Known, got.Why, tc.known)
+			}
+			if !got.Sure.Equal(tc.want) {
+				t.Errorf("read %d anchors, want %d", got.Sure.Len(), tc.want.Len())
+			}
+		})
+	}
+}
+
+func TestABundleThatCannotBeUsedChangesNothing(t *testing.T) {
+	a := bundle.Of(anchors(t, 1)[0].Cert)
+	var status v1alpha1.MeshTrustStatus
+	recordBundle(&status, usable(a, 0), false, at(1))
+	for _, reason := range []v1alpha1.Reason{v1alpha1.BundleNotFound, v1alpha1.BundleKeyMissing, v1alpha1.BundleEmpty, v1alpha1.BundleInvalid} {
+		recordBundle(&status, published.Bundle{Reason: reason, WrittenAt: at(100)}, false, at(101))
+	}
+	if status.Bundle.Hash != a.Hash() || len(status.History) != 1 {
+		t.Errorf("the last good bundle did not stay in force: %+v", status.Bundle)
+	}
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	ca := anchors(t, 2)
+	var status v1alpha1.MeshTrustStatus
+	for i := range 3 * v1alpha1.MaxHistory {
+		recordBundle(&status, usable(bundle.Of(ca[i%2].Cert), 10*i), false, at(10*i+1))
+	}
+	if len(status.History) != v1alpha1.MaxHistory || int(status.HistoryTotal) != 3*v1alpha1.MaxHistory {
+		t.Errorf("%d records of %d", len(status.History), status.HistoryTotal)
+	}
+	if newest := status.History[0]; newest.Hash != status.Bundle.Hash {
+		t.Error("the newest record is not the bundle in force")
+	}
+}
+
+func TestTwoBundlesWithinOneSecondKeepTheirOrder(t *testing.T) {
+	ca := anchors(t, 2)
+	var status v1alpha1.MeshTrustStatus
+	recordBundle(&status, usable(bundle.Of(ca[0].Cert), 10), false, at(10))
+	recordBundle(&status, usable(bundle.Of(ca[1].Cert), 10), false, at(10))
+	if !status.History[0].PublishedAt.After(status.History[1].PublishedAt.Time) {
+		t.Error("the order of two bundles of one second is lost")
+	}
+}
+
+func TestAnIssuerThatGoesLeavesItsAnchorsBehind(t *testing.T) {
+	ca := anchors(t, 2)
+	both := bundle.Of(ca[0].Cert, ca[1].Cert)
+	life := bundletest.From(at(-60), 48*time.Hour)
+	under := func(root *bundletest.CA) published.Issuer {
+		chain, err := bundle.ParseChain([]byte(root.Intermediate("identity", life).PEM()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return published.Issuer{Chain: chain}
+	}
+	mt := &v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}
+	o := &observation{spec: mt.EffectiveSpec(), current: both, issuer: under(ca[0])}
+	var status v1alpha1.MeshTrustStatus
+	recordIssuer(&status, o, at(0))
+	if got := status.Issuer; len(got.VerifiedBy) != 1 || got.VerifiedBy[0] != ca[0].Fingerprint().String() || len(got.Earlier) != 0 {
+		t.Fatalf("want the issuer verified by its root alone, got %+v", got)
+	}
+	o.issuer = under(ca[0]) // renewed under the same root: its leaves need nothing else
+	recordIssuer(&status, o, at(10))
+	if len(status.Issuer.Earlier) != 0 {
+		t.Error("a renewal under the same anchor leaves nothing behind")
+	}
+	o.issuer = under(ca[1])
+	recordIssuer(&status, o, at(20))
+	if got := status.Issuer.Earlier; len(got) != 1 || got[0].VerifiedBy[0] != ca[0].Fingerprint().String() {
+		t.Fatalf("want the old root to be needed still, got %+v", got)
+	}
+	if got, want := status.Issuer.Earlier[0].LeavesUntil.Time, at(20).Add(24*time.Hour); !got.Equal(want) {
+		t.Errorf("needed until %s, want the lifetime of a leaf: %s", got, want)
+	}
+	o.issuer = published.Issuer{Reason: v1alpha1.IssuerNotFound}
+	recordIssuer(&status, o, at(30))
+	if status.Issuer == nil || len(status.Issuer.Earlier) != 1 {
+		t.Error("an issuer that cannot be read must not wipe what is known")
+	}
+	o.issuer = under(ca[1])
+	recordIssuer(&status, o, at(20).Add(25*time.Hour))
+	if n := len(status.Issuer.Earlier); n != 0 {
+		t.Errorf("%d earlier issuers are kept after their last leaf has ended", n)
+	}
+}

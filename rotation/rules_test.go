@@ -1,0 +1,133 @@
+package rotation
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+func TestNamespacesBelongToWaves(t *testing.T) {
+	mt := &v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}
+	spec := mt.EffectiveSpec()
+	w, err := newWaves(&spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := func(name string, labels map[string]string) *corev1.Namespace {
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	}
+	for name, tc := range map[string]struct {
+		namespace *corev1.Namespace
+		want      string
+	}{
+		"the control plane's own":              {namespace("linkerd", nil), v1alpha1.WaveControlPlane},
+		"an extension":                         {namespace("linkerd-viz", map[string]string{"linkerd.io/extension": "viz"}), v1alpha1.WaveExtensions},
+		"any other":                            {namespace("shop", nil), v1alpha1.WaveRest},
+		"one that is not in the cache is last": {nil, v1alpha1.WaveRest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := w.names[w.of(tc.namespace)]; got != tc.want {
+				t.Errorf("wave %s, want %s", got, tc.want)
+			}
+		})
+	}
+	spec.Rollout.Waves = []v1alpha1.Wave{{Name: "bad", NamespaceSelector: &metav1.LabelSelector{
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}}}
+	if _, err := newWaves(&spec); err == nil || !strings.Contains(err.Error(), "wave bad") {
+		t.Errorf("a selector that cannot be read gives %v, want an error that names its wave", err)
+	}
+}
+
+func TestTheBudgetIsAtLeastOneAndBounded(t *testing.T) {
+	zones := func(string) (*time.Location, error) { return time.UTC, nil }
+	for workloads, want := range map[int]int{0: 1, 1: 1, 9: 1, 11: 2, 100: 10, 100_000: v1alpha1.MaxInProgress} {
+		mt := &v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}
+		spec := mt.EffectiveSpec()
+		p, err := policyOf(&spec, workloads, zones)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.MaxConcurrent != want {
+			t.Errorf("10%% of %d workloads are %d, want %d", workloads, p.MaxConcurrent, want)
+		}
+	}
+}
+
+func TestOnlyWebhooksThatChangeNewPodsAfterTheStampAreNamed(t *testing.T) {
+	webhook := func(name, resource string, operations ...admissionregistrationv1.OperationType) admissionregistrationv1.MutatingWebhookConfiguration {
+		return admissionregistrationv1.MutatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Webhooks: []admissionregistrationv1.MutatingWebhook{{Rules: []admissionregistrationv1.RuleWithOperations{{
+				Operations: operations,
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, Resources: []string{resource}},
+			}}}},
+		}
+	}
+	got := afterStamp([]admissionregistrationv1.MutatingWebhookConfiguration{
+		webhook("zzz-injector", "pods", admissionregistrationv1.Create),
+		webhook("zz-reanchor-stamp", "pods", admissionregistrationv1.Create),
+		webhook("linkerd-proxy-injector-webhook-config", "pods", admissionregistrationv1.Create),
+		webhook("zzz-services", "services", admissionregistrationv1.Create),
+		webhook("zzz-updates", "pods", admissionregistrationv1.Update),
+		webhook("zzy-all", "*", admissionregistrationv1.OperationAll),
+	})
+	if strings.Join(got, " ") != "zzy-all zzz-injector" {
+		t.Errorf("named %v", got)
+	}
+}
+
+func TestTheMirroredLabelIsToldFromAHumansOwn(t *testing.T) {
+	label := map[string]string{v1alpha1.AdmissionLabel: v1alpha1.AdmissionDisabled}
+	fields := func(manager, json string) []metav1.ManagedFieldsEntry {
+		return []metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: &metav1.FieldsV1{Raw: []byte(json)}}}
+	}
+	const owned = `{"f:metadata":{"f:labels":{"f:reanchor.dev/admission":{}}}}`
+	for name, tc := range map[string]struct {
+		labels map[string]string
+		fields []metav1.ManagedFieldsEntry
+		want   bool
+	}{
+		"set by the controller":              {label, fields(optOutManager, owned), true},
+		"set by a human":                     {label, fields("kubectl", owned), false},
+		"the controller owns another field":  {label, fields(optOutManager, `{"f:metadata":{"f:labels":{"f:other":{}}}}`), false},
+		"not set":                            {nil, nil, false},
+		"set to something else since":        {map[string]string{v1alpha1.AdmissionLabel: "x"}, fields(optOutManager, owned), false},
+		"fields that cannot be read own not": {label, fields(optOutManager, `[`), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := mirrored(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels, ManagedFields: tc.fields}}); got != tc.want {
+				t.Errorf("mirrored: %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestAProbesAnswerIsJudgedByWhatItCarries(t *testing.T) {
+	ca := anchors(t, 2)
+	old, both := bundle.Of(ca[0].Cert), bundle.Of(ca[0].Cert, ca[1].Cert)
+	trust := func(s bundle.Set) mesh.Trust { return mesh.Trust{Knowledge: mesh.Known, Sure: s, Maybe: s} }
+	for name, tc := range map[string]struct {
+		trust mesh.Trust
+		want  rollout.ProbeOutcome
+	}{
+		"the published bundle":           {trust(both), rollout.AllFresh},
+		"an older bundle":                {trust(old), rollout.SomeStale},
+		"nothing that can be told":       {mesh.Trust{Why: "x"}, rollout.Refused},
+		"no certificate at all is stale": {trust(bundle.Set{}), rollout.SomeStale},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := judge(tc.trust, both, at(0)); got.outcome != tc.want {
+				t.Errorf("outcome %v, want %v", got.outcome, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,53 @@
+package rotation
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 123456000, time.UTC)
+
+func TestWhatIsStoredIsReadBack(t *testing.T) {
+	key := func(name string) rollout.Key {
+		return rollout.Key{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: name}
+	}
+	state := rollout.State{
+		BundleHash: "v1:b", Wave: 1, Completed: 3, FencedAt: now, Measured: 2, MeasuredTotal: 90 * time.Second,
+		InProgress: []rollout.Roll{
+			{Key: key("web"), Attempt: 2, Verb: v1alpha1.VerbRestart, For: "v1:b", StartedAt: now, ProgressAt: now.Add(time.Minute),
+				Before: now.Truncate(time.Second), Applied: true, Left: 4, Message: "waiting for its pods"},
+			{Key: rollout.Key{Kind: "Pod", Namespace: "shop", Name: "bare"}, Attempt: 1, Verb: v1alpha1.VerbEvict, For: "v1:a", StartedAt: now, ProgressAt: now},
+		},
+		Failed:   []rollout.Failure{{Key: key("api"), Reason: v1alpha1.StillStale, Message: "m", Attempt: 3, Since: now.Truncate(time.Second)}},
+		Attempts: []rollout.Attempts{{Key: key("web"), Count: 2, Reverts: 1, LastAt: now.Truncate(time.Second)}},
+	}
+	var status v1alpha1.RolloutStatus
+	storeState(&status, state, []string{"control-plane", "rest"})
+	if diff := cmp.Diff(state, stateOf(&status)); diff != "" {
+		t.Error(diff)
+	}
+	if got, want := status.InProgress[0].RestartedFor, "v1:b.2"; got != want {
+		t.Errorf("the mark shown is %q, want %q", got, want)
+	}
+	status.Fence.BundleHash = "v1:other"
+	if got := stateOf(&status); !got.FencedAt.IsZero() {
+		t.Error("the fence of another bundle counts for none")
+	}
+}
+
+func TestListsAreCutAndTheirLengthIsKept(t *testing.T) {
+	var state rollout.State
+	for i := range v1alpha1.MaxFailed + 5 {
+		state.Failed = append(state.Failed, rollout.Failure{Key: rollout.Key{Kind: "Deployment", Name: string(rune('a' + i%26))}})
+	}
+	var status v1alpha1.RolloutStatus
+	storeState(&status, state, []string{"rest"})
+	if len(status.Failed) != v1alpha1.MaxFailed || status.FailedTotal != v1alpha1.MaxFailed+5 {
+		t.Errorf("%d failures listed of %d", len(status.Failed), status.FailedTotal)
+	}
+}

@@ -134,6 +134,11 @@ func rotation(phase v1alpha1.Phase, ended string) v1alpha1.AnchorRotation {
 	return r
 }
 
+func entered(r v1alpha1.AnchorRotation, phase v1alpha1.Phase) v1alpha1.AnchorRotation {
+	r.Status.Steps = append(r.Status.Steps, v1alpha1.RotationStep{Phase: phase})
+	return r
+}
+
 type verdict struct {
 	mesh    string
 	outcome webhook.Outcome
@@ -200,7 +205,8 @@ func TestValidate(t *testing.T) {
 		"an anchor not parsed may be the issuer's":      {carrying(t, other.PEM()+bundletest.Unparsable(1)), world(linkerd(both, requireIssuer, verifiedBy(valid))), verdict{"main", webhook.Warned, v1alpha1.TrustUnknown}},
 		"during SwitchIssuer the issuer counts unasked": {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), rotation(v1alpha1.PhaseSwitchIssuer, "")), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
 		"before SwitchIssuer it does not":               {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), rotation(v1alpha1.PhaseRolling, "")), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
-		"nor when the rotation has ended":               {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), rotation(v1alpha1.PhaseVerify, v1alpha1.ConditionComplete)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"it still does when pods are rolled after it":   {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), entered(rotation(v1alpha1.PhaseRolling, ""), v1alpha1.PhaseSwitchIssuer)), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
+		"it does not when the rotation has ended":       {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), rotation(v1alpha1.PhaseVerify, v1alpha1.ConditionComplete)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := webhook.NewSnapshot(tc.world, nil).Validate(request(t, tc.pod), now)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
@@ -150,30 +150,37 @@ func signers(issuer *v1alpha1.IssuerStatus, published bundle.Set) bundle.Set {
 func switchingMeshes(rotations []v1alpha1.AnchorRotation) map[string]bool {
 	names := map[string]bool{}
 	for i := range rotations {
-		if r := &rotations[i]; switching(r.Status.Conditions) {
+		if r := &rotations[i]; !ended(r) && switching(r) {
 			names[r.Spec.MeshTrustRef.Name] = true
 		}
 	}
 	return names
 }
 
-func switching(conditions []metav1.Condition) bool {
-	progressing := false
-	for i := range conditions {
-		c := &conditions[i]
-		ended := c.Type == v1alpha1.ConditionComplete || c.Type == v1alpha1.ConditionFailed
-		if ended && c.Status == metav1.ConditionTrue {
-			return false
-		}
-		if c.Type == v1alpha1.ConditionProgressing && c.Status == metav1.ConditionTrue {
-			switch v1alpha1.Phase(c.Reason) {
-			case v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseDrainLeaves,
-				v1alpha1.PhaseNarrow, v1alpha1.PhaseVerify:
-				progressing = true
-			}
+func ended(r *v1alpha1.AnchorRotation) bool {
+	return meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionComplete) ||
+		meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionFailed)
+}
+
+// switching reports whether the rotation has entered SwitchIssuer. The order of
+// the phases is not always the same, so what was entered is asked first.
+func switching(r *v1alpha1.AnchorRotation) bool {
+	for i := range r.Status.Steps {
+		if r.Status.Steps[i].Phase == v1alpha1.PhaseSwitchIssuer {
+			return true
 		}
 	}
-	return progressing
+	progressing := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProgressing)
+	if progressing == nil {
+		return false
+	}
+	switch v1alpha1.Phase(progressing.Reason) {
+	case v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseDrainLeaves,
+		v1alpha1.PhaseNarrow, v1alpha1.PhaseVerify:
+		return true
+	default:
+		return false
+	}
 }
 
 // OptsOut reports whether the value of the opt-out annotation asks to be left

@@ -266,6 +266,11 @@ func TestAPodThatRefersToTheBundleIsJudgedByStatus(t *testing.T) {
 	stale := func(mt *v1alpha1.MeshTrust) {
 		mt.Status.History[0].LastSeen = metav1.NewTime(now.Add(-webhook.StatusFreshness - time.Second))
 	}
+	condition := func(reason v1alpha1.Reason) meshOption {
+		return func(mt *v1alpha1.MeshTrust) {
+			mt.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionBundleValid, Status: metav1.ConditionFalse, Reason: string(reason)}}
+		}
+	}
 	replaced := func(mt *v1alpha1.MeshTrust) { mt.Status.Bundle.Hash = "v1:0" }
 	for name, tc := range map[string]struct {
 		mt   v1alpha1.MeshTrust
@@ -273,6 +278,8 @@ func TestAPodThatRefersToTheBundleIsJudgedByStatus(t *testing.T) {
 	}{
 		"the CA in the Secret is valid":                        {erlang(valid), verdict{"erlang", webhook.Allowed, v1alpha1.Current}},
 		"the CA in the Secret has expired":                     {erlang(expired), verdict{"erlang", webhook.Denied, v1alpha1.TrustExpired}},
+		"it has, and status says so":                           {erlang(expired, condition(v1alpha1.BundleExpired)), verdict{"erlang", webhook.Denied, v1alpha1.TrustExpired}},
+		"the Secret was replaced by garbage since":             {erlang(expired, condition(v1alpha1.BundleInvalid)), verdict{"erlang", webhook.Warned, v1alpha1.TrustUnknown}},
 		"nobody has looked at the Secret for long":             {erlang(expired, stale), verdict{"erlang", webhook.Warned, v1alpha1.TrustUnknown}},
 		"the bundle on record is not the present one any more": {erlang(expired, replaced), verdict{"erlang", webhook.Warned, v1alpha1.TrustUnknown}},
 	} {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
@@ -15,9 +16,9 @@ import (
 
 // StatusFreshness is how long the last bundle on record in a MeshTrust's status
 // is taken to be in force still. The controller renews status.history's lastSeen
-// several times in that span; when it does not, it is not running, the bundle
-// may have been repaired meanwhile, and what a reference gives is Unknown.
-const StatusFreshness = 15 * time.Minute
+// many times in that span; when it does not, it is not running, the bundle may
+// have been repaired meanwhile, and what a reference gives is Unknown.
+const StatusFreshness = 5 * time.Minute
 
 // Bounds of what is remembered of the bundles seen in pods. Each pod carries a
 // literal of its own making, so there must be some; real clusters have a few.
@@ -106,7 +107,7 @@ func readMeshTrust(mt *v1alpha1.MeshTrust, switching map[string]bool) trusted {
 		suspended: spec.Suspend,
 		mode:      spec.Admission.Mode,
 		clockSkew: spec.Admission.ClockSkew.Duration,
-		history:   inForce(mesh.HistoryOf(&mt.Status), mt.Status.Bundle),
+		history:   inForce(mesh.HistoryOf(&mt.Status), &mt.Status),
 	}
 	t.published, _ = mesh.PublishedSet(mt.Status.Bundle)
 	if spec.Admission.IssuerTrust == v1alpha1.IssuerTrustRequire || switching[mt.Name] {
@@ -116,9 +117,12 @@ func readMeshTrust(mt *v1alpha1.MeshTrust, switching map[string]bool) trusted {
 }
 
 // inForce lets the last publication last for StatusFreshness after it was seen,
-// if it is the bundle that status calls the present one.
-func inForce(h mesh.History, current *v1alpha1.BundleStatus) mesh.History {
-	if n := len(h); n > 0 && current != nil && h[n-1].Set.Hash() == current.Hash {
+// if it is what is published: status keeps the last good bundle while what is
+// published cannot be used, and a pod that starts then does not get that one.
+func inForce(h mesh.History, status *v1alpha1.MeshTrustStatus) mesh.History {
+	valid := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionBundleValid)
+	usable := valid == nil || valid.Status == metav1.ConditionTrue || valid.Reason == string(v1alpha1.BundleExpired)
+	if n := len(h); n > 0 && usable && status.Bundle != nil && h[n-1].Set.Hash() == status.Bundle.Hash {
 		h[n-1].LastSeen = h[n-1].LastSeen.Add(StatusFreshness)
 	}
 	return h

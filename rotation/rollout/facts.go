@@ -115,7 +115,7 @@ type Workload struct {
 	// MarksKnown says that the pods' RestartedFor was read.
 	MarksKnown bool
 	// WrittenAt is when this controller last wrote the mark or restart time
-	// with success, by its own clock; zero when it did not since it started.
+	// with success, by its own clock; zero when it did not since it leads.
 	WrittenAt time.Time
 	// RestartAt is the time up to which an Argo Rollout replaces its pods; zero
 	// for other kinds.

@@ -214,7 +214,7 @@ func (w *world) refereeWaves(c *controller, i int) {
 		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) || o.key.Kind == "DaemonSet" && w.now.Sub(w.nodesAt) < lately {
 			continue
 		}
-		if o.wave > 0 && (!o.byTemplate() || w.replacing(n)) && w.newest(n, begun).Before(begun.Add(-simDeadline)) {
+		if o.wave > 0 && (o.observed != o.gen || w.replacing(n)) && w.newest(n, begun).Before(begun.Add(-simDeadline)) {
 			continue // somebody else's rollout that is stuck
 		}
 		w.foul("waves: %s of wave %d is written while %s of wave %d is stale", w.owners[i].key, mine, o.key, o.wave)

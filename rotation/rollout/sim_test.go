@@ -224,9 +224,7 @@ func (w *world) takeOver() {
 	w.leader = 1 - w.leader
 	next := w.controllers[w.leader]
 	w.now = w.now.Add(simActWithin)
-	next.frozen = time.Time{}
-	next.catchUp(w)
-	next.stage, next.woken = idle, true
+	next.restart(w) // a process that loses the lead exits
 	w.logf("c%d takes over from c%d in stage %d", next.id, old.id, old.stage)
 }
 
@@ -234,7 +232,7 @@ func (w *world) takeOver() {
 func (w *world) calm() {
 	w.logf("calm")
 	w.quiet = true
-	w.mt.paused, w.mt.suspend, w.down, w.dirty = false, false, -1, true
+	w.mt.paused, w.mt.suspend, w.down, w.nodesAt, w.dirty = false, false, -1, w.now, true
 	if w.bundle&w.issuer == 0 {
 		w.publish(w.bundle | w.issuer)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -52,10 +53,22 @@ func yields(winner string) rollout.Hold {
 	return rollout.Hold{Reason: v1alpha1.Conflict, Message: "MeshTrust " + winner + " is older and claims the same pods; delete one of the two"}
 }
 
-// refuse does nothing for a MeshTrust and says why.
+// refuse does nothing for a MeshTrust and says why. What its conditions said
+// before holds no longer, the proofs that others wait for above all; only
+// whether the bundle is valid was looked at, if it was.
 func (r *Reconciler) refuse(ctx context.Context, before, mt *v1alpha1.MeshTrust, why rollout.Hold) (reconcile.Result, error) {
 	mt.Status.ObservedGeneration = mt.Generation
-	setCondition(mt, condition(v1alpha1.ConditionReady, false, why.Reason, why.Message), r.clock.Now())
+	for _, kind := range v1alpha1.MeshTrustConditions() {
+		c := condition(kind, false, why.Reason, why.Message)
+		switch kind {
+		case v1alpha1.ConditionBundleValid:
+			continue
+		case v1alpha1.ConditionReady:
+		default:
+			c.Status = metav1.ConditionUnknown
+		}
+		setCondition(mt, c, r.clock.Now())
+	}
 	if _, err := r.store(ctx, before, mt, true); err != nil && !apierrors.IsConflict(err) {
 		return reconcile.Result{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -27,6 +28,13 @@ const (
 // read: one that is expired counts, since they did.
 func inForce(b published.Bundle) bool {
 	return b.Reason == v1alpha1.BundleUsable || b.Reason == v1alpha1.BundleExpired
+}
+
+// interrupted reports whether what was published at the last look was no bundle
+// that pods may have read; see inForce.
+func interrupted(mt *v1alpha1.MeshTrust) bool {
+	c := apimeta.FindStatusCondition(mt.Status.Conditions, v1alpha1.ConditionBundleValid)
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason != string(v1alpha1.BundleExpired)
 }
 
 // recordBundle brings status.bundle and status.history up to date with what

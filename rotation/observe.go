@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
@@ -71,8 +70,9 @@ func (r *Reconciler) observe(ctx context.Context, mt *v1alpha1.MeshTrust, now ti
 // record writes what was read of bundle and issuer into the status, and decides
 // I9.
 func (r *Reconciler) record(mt *v1alpha1.MeshTrust, o *observation, now time.Time) {
-	interrupted := conditionIs(mt, v1alpha1.ConditionBundleValid, false)
-	recordBundle(&mt.Status, o.bundle, interrupted, now)
+	recordBundle(&mt.Status, o.bundle, interrupted(mt), now)
+	// Here and not later, since the next look needs it whatever comes of this one.
+	setCondition(mt, bundleCondition(o), now)
 	o.current = o.bundle.Set
 	if !inForce(o.bundle) {
 		o.current, _ = mesh.PublishedSet(mt.Status.Bundle)
@@ -119,7 +119,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	policy.NoFence = r.noFence
 	s := &surveyor{
 		reader: owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh}, policy: policy, waves: waves,
-		current: o.current, now: now, broken: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
+		current: o.current, now: now, broken: map[*mesh.Trust]bool{}, renewals: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
 	}
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {
 		return err
@@ -183,6 +183,9 @@ func (o *observation) breaks(mt *v1alpha1.MeshTrust, s *surveyor) time.Time {
 		return first
 	}
 	for i := range o.owners {
+		if o.owners[i].Counts.Stale() == 0 {
+			continue
+		}
 		for p := range o.owners[i].Pods() {
 			if !p.Class.Stale() || p.Exempt() {
 				continue
@@ -206,11 +209,18 @@ func (s *surveyor) breaksAt(t *mesh.Trust, issuerEnds time.Time) time.Time {
 	return issuerEnds
 }
 
+// countUnfit counts the pods that do not provably trust the whole bundle;
+// exempt ones are in no count and looked at one by one.
 func countUnfit(owners []inventory.Workload) int {
 	n := 0
 	for i := range owners {
+		c := owners[i].Counts
+		n += c.Stale() + c.Unknown
+		if c.Exempt == 0 {
+			continue
+		}
 		for p := range owners[i].Pods() {
-			if p.Class != mesh.ClassCurrent && p.Class != mesh.ClassRetired {
+			if p.Exempt() && p.Class != mesh.ClassCurrent && p.Class != mesh.ClassRetired {
 				n++
 			}
 		}
@@ -249,39 +259,4 @@ func (r *Reconciler) surroundings(ctx context.Context) (map[string]*corev1.Names
 		nodes[nodeList.Items[i].Name] = &nodeList.Items[i]
 	}
 	return namespaces, nodes, nil
-}
-
-// policyOf turns the spec, with its defaults, into the planner's policy.
-func policyOf(spec *v1alpha1.MeshTrustSpec, workloads int, zones Zones) (rollout.Policy, error) {
-	ro := &spec.Rollout
-	most, err := intstr.GetScaledValueFromIntOrPercent(ro.MaxConcurrent, workloads, true)
-	if err != nil {
-		return rollout.Policy{}, fmt.Errorf("reading spec.rollout.maxConcurrent: %w", err)
-	}
-	p := rollout.Policy{
-		Suspend: spec.Suspend, Paused: ro.Paused,
-		MaxConcurrent:             min(max(most, 1), v1alpha1.MaxInProgress),
-		MaxConcurrentPerNamespace: int(*ro.MaxConcurrentPerNamespace),
-		WhenBroken:                ro.OutsideWindows == v1alpha1.OutsideWindowsWhenBroken,
-		FailureThreshold:          int(*ro.FailureThreshold),
-		ProgressDeadline:          ro.ProgressDeadline.Duration,
-		MaxAttempts:               int(*ro.MaxAttempts),
-		Retired:                   ro.Policies.Retired,
-		EvictBarePods:             ro.Policies.BarePods == v1alpha1.BarePodsEvict,
-		EvictJobs:                 ro.Policies.Jobs == v1alpha1.JobsEvict,
-		EvictUnmanaged:            ro.Policies.Unmanaged == v1alpha1.UnmanagedEvict,
-		EnvDelay:                  spec.Bundle.Propagation.Environment.Duration,
-	}
-	for _, w := range ro.Windows {
-		zone, err := zones(w.TimeZone)
-		if err != nil {
-			return rollout.Policy{}, fmt.Errorf("reading spec.rollout.windows, time zone %q: %w", w.TimeZone, err)
-		}
-		window, err := rollout.NewWindow(w.Schedule, w.Duration.Duration, zone)
-		if err != nil {
-			return rollout.Policy{}, fmt.Errorf("reading spec.rollout.windows: %w", err)
-		}
-		p.Windows = append(p.Windows, window)
-	}
-	return p, nil
 }

@@ -75,6 +75,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if winner != "" {
 		return r.refuse(ctx, before, &mt, yields(winner))
 	}
+	if mt.Spec.Profile == v1alpha1.ProfileEnvoyGateway {
+		return r.refuse(ctx, before, &mt, rollout.Hold{Reason: v1alpha1.ProfileUnsupported,
+			Message: "this version does not support the profile EnvoyGateway; nothing is looked at"})
+	}
 	return r.step(ctx, before, &mt)
 }
 

@@ -117,12 +117,16 @@ func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.Bloc
 
 // conditions returns the conditions that the observation and the decision give.
 func conditions(mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision, now time.Time) []metav1.Condition {
-	bundleValid := condition(v1alpha1.ConditionBundleValid, o.bundle.Reason == v1alpha1.BundleUsable, o.bundle.Reason, o.bundle.Message)
+	bundleValid := bundleCondition(o)
 	issuer := issuerCondition(o)
 	converged := convergedCondition(o, d)
 	healthy := healthCondition(o, d)
 	all := []metav1.Condition{bundleValid, issuer, converged, healthy, switchCondition(o, now), narrowCondition(mt, o, now)}
 	return append(all, readyCondition(o, bundleValid, issuer, healthy, converged))
+}
+
+func bundleCondition(o *observation) metav1.Condition {
+	return condition(v1alpha1.ConditionBundleValid, o.bundle.Reason == v1alpha1.BundleUsable, o.bundle.Reason, o.bundle.Message)
 }
 
 // convergedCondition: with a published bundle that cannot be used there is

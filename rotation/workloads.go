@@ -3,13 +3,11 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/inventory"
@@ -34,7 +32,7 @@ type surveyor struct {
 	// memory is the controller's of its own writes.
 	memory remembered
 
-	broken map[*mesh.Trust]bool
+	broken, renewals map[*mesh.Trust]bool
 	// revisions holds, of each Deployment with a stale pod, the revision of one:
 	// its ReplicaSet must be the Deployment's own before anything is written.
 	revisions map[rollout.Key]string
@@ -87,14 +85,17 @@ func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload, state r
 // one returns the workload; several when its pods turn out to be owned by the
 // ReplicaSets of a Deployment that is gone.
 func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Workload, error) {
-	var all []inventory.Pod
-	for p := range w.Pods() {
-		all = append(all, p)
+	if idle(w) && readLive(w.Key.Kind) {
+		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: rollout.Key(w.Key), Found: true}}, w)}, nil
 	}
 	o, err := s.read(ctx, rollout.Key(w.Key))
 	if err != nil {
 		return nil, err
 	}
+	if idle(w) && (o.Spec.Found || w.Key.Kind != "Deployment") {
+		return []rollout.Workload{s.summary(o, w)}, nil
+	}
+	all := slices.Collect(w.Pods())
 	if o.Spec.Found || w.Key.Kind != "Deployment" {
 		return []rollout.Workload{s.describe(o, all)}, nil
 	}
@@ -108,6 +109,30 @@ func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Wo
 		out = append(out, s.describe(o, group))
 	}
 	return out, nil
+}
+
+// idle reports whether no pod of the workload calls for anything: most do not,
+// and then their number is all that matters.
+func idle(w *inventory.Workload) bool { return w.Counts.Stale() == 0 && w.Counts.Retired == 0 }
+
+// readLive reports whether owners of the kind are not cached: they are read
+// only when their pods call for it, so that reads follow changes.
+func readLive(kind string) bool {
+	return kind == "ReplicaSet" || kind == "ReplicationController" || kind == "Rollout"
+}
+
+// summary describes an idle workload without looking at its pods.
+func (s *surveyor) summary(o owner.Owner, w *inventory.Workload) rollout.Workload {
+	out := s.begin(o)
+	if readLive(w.Key.Kind) {
+		out.Owner.Observed = true
+	}
+	if w.ControlPlane {
+		out.Wave = 0
+	}
+	out.Pods, out.Ready, out.Terminating, out.NewestPod = w.Counts.Total-w.Terminating, w.Ready, w.Terminating, w.NewestPod
+	out.Verb, out.Block = rollout.VerbFor(o.Spec, s.policy)
+	return out
 }
 
 func (s *surveyor) read(ctx context.Context, key rollout.Key) (owner.Owner, error) {
@@ -138,15 +163,8 @@ func byRevision(pods []inventory.Pod) [][]inventory.Pod {
 
 // describe puts together what is known of the owner and of its pods.
 func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workload {
-	key := o.Spec.Key
-	w := rollout.Workload{
-		Key: key, Owner: o.State, RestartedFor: o.RestartedFor, RestartAt: o.RestartAt,
-		EvictionRefused: s.memory.refused[key],
-		Wave:            s.waves.of(s.namespaces[key.Namespace]),
-	}
-	written := s.memory.written[key]
-	w.WrittenAt, w.Owner.Lags = written.at, o.Spec.Found && o.Generation < written.generation
-	runsToEnd := key.Kind == "Job"
+	w := s.begin(o)
+	runsToEnd := w.Key.Kind == "Job"
 	renewals := true
 	for _, p := range pods {
 		if p.ControlPlane {
@@ -155,7 +173,7 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 		runsToEnd = runsToEnd || p.RunsToEnd
 		s.count(&w, p)
 		if p.Class.Stale() {
-			renewals = renewals && p.Class == mesh.ClassMissing && mesh.LacksRenewalsOnly(*p.Trust, s.current, s.now)
+			renewals = renewals && p.Class == mesh.ClassMissing && s.lacksRenewalsOnly(p.Trust)
 		}
 	}
 	w.RenewalOnly = renewals && len(w.StalePods) > 0
@@ -165,6 +183,29 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 	}
 	w.Verb, w.Block = rollout.VerbFor(spec, s.policy)
 	return w
+}
+
+// begin describes what follows from the owner alone.
+func (s *surveyor) begin(o owner.Owner) rollout.Workload {
+	key := o.Spec.Key
+	w := rollout.Workload{
+		Key: key, Owner: o.State, RestartedFor: o.RestartedFor, RestartAt: o.RestartAt,
+		EvictionRefused: s.memory.refused[key],
+		Wave:            s.waves.of(s.namespaces[key.Namespace]),
+	}
+	written := s.memory.written[key]
+	w.WrittenAt, w.Owner.Lags = written.at, o.Spec.Found && o.Generation < written.generation
+	return w
+}
+
+// lacksRenewalsOnly remembers the answer for each trust: many pods share one.
+func (s *surveyor) lacksRenewalsOnly(t *mesh.Trust) bool {
+	only, ok := s.renewals[t]
+	if !ok {
+		only = mesh.LacksRenewalsOnly(*t, s.current, s.now)
+		s.renewals[t] = only
+	}
+	return only
 }
 
 // count adds one pod to its workload.
@@ -241,51 +282,4 @@ func (s *surveyor) isBroken(t *mesh.Trust) bool {
 		s.broken[t] = broken
 	}
 	return broken
-}
-
-// waves assigns namespaces to waves. The control plane is the first, whatever
-// the spec says; what no wave selects is rolled with the last.
-type waves struct {
-	names        []string
-	selectors    []labels.Selector
-	controlPlane string
-}
-
-func newWaves(spec *v1alpha1.MeshTrustSpec) (waves, error) {
-	out := waves{names: []string{v1alpha1.WaveControlPlane}, selectors: []labels.Selector{labels.Nothing()}}
-	if spec.Profile != v1alpha1.ProfileGeneric {
-		out.controlPlane = spec.ControlPlaneNamespace
-	}
-	for _, w := range spec.Rollout.Waves {
-		selector, err := metav1.LabelSelectorAsSelector(w.NamespaceSelector)
-		if err != nil {
-			return waves{}, fmt.Errorf("reading spec.rollout.waves, wave %s: %w", w.Name, err)
-		}
-		if w.Name == v1alpha1.WaveControlPlane {
-			out.selectors[0] = selector
-			continue
-		}
-		out.names, out.selectors = append(out.names, w.Name), append(out.selectors, selector)
-	}
-	if out.names[len(out.names)-1] != v1alpha1.WaveRest {
-		out.names, out.selectors = append(out.names, v1alpha1.WaveRest), append(out.selectors, labels.Everything())
-	}
-	return out, nil
-}
-
-// of returns the index of the namespace's wave.
-func (w waves) of(ns *corev1.Namespace) int {
-	last := len(w.names) - 1
-	if ns == nil {
-		return last
-	}
-	if w.controlPlane != "" && ns.Name == w.controlPlane {
-		return 0
-	}
-	for i, selector := range w.selectors {
-		if selector.Matches(labels.Set(ns.Labels)) {
-			return i
-		}
-	}
-	return last
 }

@@ -46,6 +46,9 @@ const (
 	IssuerUnknown Reason = "IssuerUnknown"
 	// InvalidSpec says that a field of the spec cannot be understood.
 	InvalidSpec Reason = "InvalidSpec"
+	// ProfileUnsupported says that this version does not know how members of
+	// the profile hold their anchors.
+	ProfileUnsupported Reason = "ProfileUnsupported"
 	// Conflict says that an older MeshTrust claims the same pods.
 	Conflict Reason = "Conflict"
 	// StampOrder says that an injector's webhook runs after the stamp.
@@ -210,7 +213,7 @@ func Reasons() []Reason {
 		Converged, BundleUsable, IssuerTrusted, RolloutHealthy, EveryPodTrusts, NoOldLeaf,
 		BundleNotFound, BundleKeyMissing, BundleEmpty, BundleInvalid, BundleExpired,
 		BundleDoesNotTrustIssuer, IssuerNotFound, IssuerInvalid, IssuerExpired, IssuerUnknown,
-		InvalidSpec, Conflict, StampOrder,
+		InvalidSpec, ProfileUnsupported, Conflict, StampOrder,
 		Rolling, Restarted, Evicted, Nudged, Suspended, Paused, OutsideWindow,
 		WaitingForPropagation, WaitingForInjector, ProbeRefused, CanaryInFlight, BudgetExhausted,
 		FailureThresholdExceeded, DeadlineAtRisk,

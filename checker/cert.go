@@ -49,6 +49,8 @@ type Cert struct {
 	KeyBits            int
 	SignatureAlgorithm x509.SignatureAlgorithm
 
+	// id is Fingerprint.String(), made once: every report needs it.
+	id                    string
 	rawSubject, rawIssuer string
 	ski, aki              string
 	keyUsage              x509.KeyUsage
@@ -95,6 +97,7 @@ func NewCert(parsed *x509.Certificate) *Cert {
 		tbs:                parsed.RawTBSCertificate,
 		signature:          parsed.Signature,
 	}
+	c.id = c.Fingerprint.String()
 	for _, ip := range parsed.IPAddresses {
 		c.IPAddresses = append(c.IPAddresses, ip.String())
 	}

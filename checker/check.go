@@ -29,9 +29,10 @@ func NewEngine() *Engine {
 func (g *Engine) Check(facts Facts, now time.Time, policy Policy) Report {
 	r := &run{
 		facts: facts, now: now, policy: policy, rules: g.rules,
-		remembered: g.verified, verified: map[signaturePair]Signature{},
+		remembered: g.verified, verified: make(map[signaturePair]Signature, len(g.verified)),
 	}
 	r.index()
+	r.verifyAll()
 	r.judge()
 	g.verified = r.verified
 	return r.report()
@@ -52,8 +53,6 @@ type run struct {
 	bySubject map[string][]*entry
 	// local holds the same, per directory (or Secret) and subject.
 	local map[localKey][]*entry
-	// certified is which public keys have a certificate.
-	certified map[Fingerprint]bool
 	// trustSeen is whether any file held a CA: without one, an unknown issuer
 	// says nothing.
 	trustSeen bool
@@ -115,7 +114,8 @@ func (r *run) inUse(e *entry) bool { return slices.ContainsFunc(e.places, r.coun
 
 func (r *run) index() {
 	r.byID = make(map[Fingerprint]*entry, len(r.facts.Files))
-	r.bySubject, r.local, r.certified = map[string][]*entry{}, map[localKey][]*entry{}, map[Fingerprint]bool{}
+	r.entries = make([]*entry, 0, len(r.facts.Files))
+	r.bySubject, r.local = map[string][]*entry{}, map[localKey][]*entry{}
 	for i := range r.facts.Files {
 		f := &r.facts.Files[i]
 		for n, c := range f.Certs {
@@ -141,7 +141,6 @@ func (r *run) add(c *Cert, p place) {
 		e = &entry{cert: c}
 		r.byID[c.Fingerprint] = e
 		r.entries = append(r.entries, e)
-		r.certified[c.SPKI] = true
 	}
 	e.places = append(e.places, p)
 	if c.ca == nil || p.file == nil || !r.counts(p) {

@@ -108,28 +108,21 @@ const (
 	MatchNo      Match = "no"
 )
 
-// sortCertificates puts the worst first. Problems are ordered by when they
-// strike; what is fine is grouped, leaves before CAs.
-func sortCertificates(all []Certificate) {
-	slices.SortFunc(all, func(a, b Certificate) int {
-		if a.Status != b.Status {
-			return cmp.Compare(b.Status, a.Status)
+// inOrder puts the worst first. Problems are ordered by when they strike; what
+// is fine is grouped, leaves before CAs.
+func (r *run) inOrder() []*entry {
+	sorted := slices.Clone(r.entries)
+	slices.SortFunc(sorted, func(a, b *entry) int {
+		worst := a.status()
+		if other := b.status(); other != worst {
+			return cmp.Compare(other, worst)
 		}
-		if a.Status < Warning && a.IsCA != b.IsCA {
-			if a.IsCA {
-				return 1
-			}
-			return -1
+		if worst < Warning && a.cert.IsCA != b.cert.IsCA {
+			return boolOrder(a.cert.IsCA, b.cert.IsCA)
 		}
-		return cmp.Or(a.NotAfter.Compare(b.NotAfter), cmp.Compare(firstPath(&a), firstPath(&b)), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(a.cert.NotAfter.Compare(b.cert.NotAfter), cmp.Compare(a.places[0].path(), b.places[0].path()), cmp.Compare(a.cert.id, b.cert.id))
 	})
-}
-
-func firstPath(c *Certificate) string {
-	if len(c.Locations) == 0 {
-		return ""
-	}
-	return c.Locations[0].Path + c.Locations[0].Key
+	return sorted
 }
 
 func sortFindings(all []Finding) {

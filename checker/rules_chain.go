@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"sync"
 )
 
 // group is what "beside" means for a file: its directory, or its Secret. A
@@ -32,6 +33,48 @@ func (r *run) verify(c, ca *Cert) Signature {
 	}
 	r.verified[pair] = outcome
 	return outcome
+}
+
+// verifiers is how many signatures are verified at the same time. That is most
+// of the work of a first check, and its order does not matter.
+const verifiers = 4
+
+// verifyAll fills the memory with what findIssuer will ask for.
+func (r *run) verifyAll() {
+	work := r.unverified()
+	var wg sync.WaitGroup
+	for first := range min(verifiers, len(work)) {
+		wg.Go(func() {
+			for i := first; i < len(work); i += verifiers {
+				work[i].outcome = work[i].cert.SignedBy(work[i].ca)
+			}
+		})
+	}
+	wg.Wait()
+	for _, w := range work {
+		r.verified[signaturePair{w.cert.Fingerprint, w.ca.Fingerprint}] = w.outcome
+	}
+}
+
+// unverified are the signatures that the previous check did not verify.
+func (r *run) unverified() []signatureWork {
+	var work []signatureWork
+	for _, e := range r.entries {
+		if e.cert.SelfSigned || !r.inUse(e) {
+			continue
+		}
+		for _, ca := range r.bySubject[e.cert.rawIssuer] {
+			if _, ok := r.remembered[signaturePair{e.cert.Fingerprint, ca.cert.Fingerprint}]; !ok && ca != e && keyIDsAgree(e.cert, ca.cert) {
+				work = append(work, signatureWork{cert: e.cert, ca: ca.cert})
+			}
+		}
+	}
+	return work
+}
+
+type signatureWork struct {
+	cert, ca *Cert
+	outcome  Signature
 }
 
 // findIssuer looks for the CA that signed e among all that were found. Of

@@ -124,7 +124,7 @@ func (r *run) bundle(f *File) {
 // requests judges certificate requests.
 func (r *run) requests(f *File) {
 	for _, key := range f.Requests {
-		if !r.certified[key] {
+		if !slices.ContainsFunc(r.entries, func(e *entry) bool { return e.cert.SPKI == key }) {
 			r.onFile(f, r.found(CSRPending, f.location(), "no certificate was found for the request's key"))
 		} else if len(f.Certs) == 0 {
 			r.onFile(f, r.found(CSROnly, f.location(), "holds a certificate request, not a certificate"))

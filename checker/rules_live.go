@@ -15,7 +15,7 @@ func (r *run) endpoint(e *Endpoint) {
 		s.ExpectedLocations = append(s.ExpectedLocations, f.location())
 	}
 	for i, c := range e.Chain {
-		id := c.Fingerprint.String()
+		id := c.id
 		if i == 0 {
 			s.LeafID = id
 		}

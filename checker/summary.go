@@ -13,10 +13,9 @@ func (r *run) report() Report {
 			Roots: append([]Root{}, r.facts.Roots...),
 		},
 	}
-	for _, e := range r.entries {
+	for _, e := range r.inOrder() {
 		report.Certificates = append(report.Certificates, r.certificate(e))
 	}
-	sortCertificates(report.Certificates)
 	sortFindings(report.Findings)
 	r.count(&report)
 	return report
@@ -25,7 +24,7 @@ func (r *run) report() Report {
 func (r *run) certificate(e *entry) Certificate {
 	c := e.cert
 	out := Certificate{
-		ID: c.Fingerprint.String(), Subject: c.Subject, Issuer: c.Issuer, Serial: c.Serial,
+		ID: c.id, Status: e.status(), Subject: c.Subject, Issuer: c.Issuer, Serial: c.Serial,
 		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 		ResidualSeconds: int64(c.NotAfter.Sub(r.now).Seconds()),
 		IsCA:            c.IsCA, SelfSigned: c.SelfSigned,
@@ -34,7 +33,7 @@ func (r *run) certificate(e *entry) Certificate {
 		Locations: make([]Location, 0, len(e.places)), Findings: e.findings,
 	}
 	if e.issuer != nil {
-		out.IssuerID = e.issuer.cert.Fingerprint.String()
+		out.IssuerID = e.issuer.cert.id
 	}
 	for _, p := range e.places {
 		out.Locations = append(out.Locations, p.location())
@@ -42,10 +41,16 @@ func (r *run) certificate(e *entry) Certificate {
 	// Places that count come first: they are what the table shows.
 	slices.SortStableFunc(out.Locations, func(a, b Location) int { return boolOrder(a.Orphaned, b.Orphaned) })
 	sortFindings(out.Findings)
-	for _, f := range out.Findings {
-		out.Status = max(out.Status, f.Severity)
-	}
 	return out
+}
+
+// status is the worst that was found.
+func (e *entry) status() Severity {
+	worst := OK
+	for _, f := range e.findings {
+		worst = max(worst, f.Severity)
+	}
+	return worst
 }
 
 func boolOrder(a, b bool) int {

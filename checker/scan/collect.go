@@ -21,24 +21,25 @@ type found struct {
 	kubeconfig, sniffed bool
 	// keyRef is the key's path where a kubeconfig names it.
 	keyRef string
-	// root is an index into the roots, -1 for none.
-	root int
+	// root is an index into the roots, -1 for none; counted once it was counted
+	// there.
+	root    int
+	counted bool
 }
 
 // collection gathers what to read, each path once.
 type collection struct {
-	s     *Scanner
-	found []found
-	index map[string]int
-	roots []checker.Root
-	// rootOf is the root each path was found in.
-	rootOf  map[string]int
+	s       *Scanner
+	found   []found
+	index   map[string]int
+	roots   []checker.Root
 	exclude []glob
 }
 
 // collect lists the files. Named paths come first: their faults weigh more.
 func (s *Scanner) collect(ctx context.Context, t Targets) *collection {
-	c := &collection{s: s, index: map[string]int{}, rootOf: map[string]int{}}
+	c := &collection{s: s, index: make(map[string]int, len(s.cache.last))}
+	c.found = make([]found, 0, len(s.cache.last))
 	for _, e := range t.Exclude {
 		c.exclude = append(c.exclude, parseGlob(e))
 	}
@@ -71,9 +72,6 @@ func (c *collection) add(f found) {
 		f.use.Purpose = checker.CA
 	}
 	c.index[f.host] = len(c.found)
-	if f.root >= 0 {
-		c.rootOf[f.host] = f.root
-	}
 	c.found = append(c.found, f)
 }
 
@@ -207,12 +205,14 @@ func looksLikeConfig(host string) bool {
 
 // countFiles tells how many files with certificates each root had.
 func (c *collection) countFiles(files []checker.File) {
-	counted := map[string]bool{}
 	for i := range files {
-		f := &files[i]
-		if root, ok := c.rootOf[f.Path]; ok && len(f.Certs) > 0 && !counted[f.Path] {
-			counted[f.Path] = true
-			c.roots[root].Files++
+		at, ok := c.index[files[i].Path]
+		if !ok || len(files[i].Certs) == 0 {
+			continue
+		}
+		if f := &c.found[at]; f.root >= 0 && !f.counted {
+			f.counted = true
+			c.roots[f.root].Files++
 		}
 	}
 }

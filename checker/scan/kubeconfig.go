@@ -15,8 +15,8 @@ type reference struct {
 }
 
 // decodeKubeconfig decodes what is embedded; key material is cleared at once.
-func (s *Scanner) decodeKubeconfig(data []byte) content {
-	c := content{kubeconfig: true}
+func (s *Scanner) decodeKubeconfig(data []byte) *content {
+	c := &content{kubeconfig: true}
 	entries, err := decode.Kubeconfig(data)
 	if err != nil {
 		c.faults = []checker.Fault{{ID: checker.KubeconfigInvalid, Detail: err.Error()}}

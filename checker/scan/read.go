@@ -58,12 +58,12 @@ func (s *Scanner) read(f *found) outcome {
 	o := outcome{unfinished: unfinished}
 	switch {
 	case c.kubeconfig:
-		o.files, o.refs = kubeconfigFiles(file, &c, s.options.CheckKeys)
+		o.files, o.refs = kubeconfigFiles(file, c, s.options.CheckKeys)
 	case f.kubeconfig && len(c.faults) == 0:
 		file.Faults = []checker.Fault{{ID: checker.KubeconfigInvalid, Detail: "it is not a kubeconfig"}}
 		o.files = []checker.File{file}
 	default:
-		s.fill(&file, f, &c)
+		s.fill(&file, f, c)
 		o.files = []checker.File{file}
 	}
 	return o
@@ -84,7 +84,7 @@ func (s *Scanner) fill(file *checker.File, f *found, c *content) {
 }
 
 // load decodes the file behind an entry, or takes it from the cache.
-func (s *Scanner) load(e entry) (c content, unfinished bool) {
+func (s *Scanner) load(e entry) (c *content, unfinished bool) {
 	if !e.info.Mode().IsRegular() {
 		return fault(checker.NotRegular, "it is a %s, not a regular file", kindOf(e.info.Mode())), false
 	}
@@ -98,7 +98,7 @@ func (s *Scanner) load(e entry) (c content, unfinished bool) {
 	f, err := os.OpenFile(e.real, openFlags, 0)
 	if err != nil {
 		e.err = err
-		return content{faults: []checker.Fault{s.tree.fault(e)}}, false
+		return &content{faults: []checker.Fault{s.tree.fault(e)}}, false
 	}
 	defer f.Close()
 	c, unfinished = s.decodeOpen(f)
@@ -109,7 +109,7 @@ func (s *Scanner) load(e entry) (c content, unfinished bool) {
 }
 
 // decodeOpen reads an open file and checks that it did not change meanwhile.
-func (s *Scanner) decodeOpen(f *os.File) (content, bool) {
+func (s *Scanner) decodeOpen(f *os.File) (*content, bool) {
 	before, err := f.Stat()
 	if err != nil {
 		return fault(checker.Unreadable, "%s", reason(err)), false
@@ -154,15 +154,15 @@ func readUpTo(f *os.File, size, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-func (s *Scanner) decode(data []byte) content {
+func (s *Scanner) decode(data []byte) *content {
 	if decode.LooksLikeKubeconfig(data) {
 		return s.decodeKubeconfig(data)
 	}
-	return content{Content: s.decoder.Decode(data)}
+	return &content{Content: s.decoder.Decode(data)}
 }
 
-func fault(id checker.RuleID, format string, args ...any) content {
-	return content{faults: []checker.Fault{{ID: id, Detail: fmt.Sprintf(format, args...)}}}
+func fault(id checker.RuleID, format string, args ...any) *content {
+	return &content{faults: []checker.Fault{{ID: id, Detail: fmt.Sprintf(format, args...)}}}
 }
 
 func kindOf(m os.FileMode) string {
@@ -181,6 +181,9 @@ func kindOf(m os.FileMode) string {
 // keyFile finds and reads the private key that belongs to a certificate file.
 func (s *Scanner) keyFile(f *found) *checker.KeyFile {
 	for _, name := range keyNames(path.Base(f.host)) {
+		if f.keys != nil && !f.keys[name] {
+			continue
+		}
 		e := s.tree.lookIn(path.Dir(f.host), f.dir, name)
 		if e.err == nil && e.info.Mode().IsRegular() {
 			return s.readKey(e)

@@ -42,9 +42,12 @@ type entry struct {
 	host string
 	// real is where to open it; dir is the real directory it is listed in.
 	real, dir string
-	link      bool
-	info      fs.FileInfo
-	err       error
+	// keys are the names in the directory that may be private keys; nil when
+	// the directory was not listed.
+	keys map[string]bool
+	link bool
+	info fs.FileInfo
+	err  error
 }
 
 // look resolves one path.

@@ -32,6 +32,7 @@ func (w *walk) run(ctx context.Context, dir entry, below []string) {
 		dir.err = err
 		w.visit(dir, below)
 	}
+	dir.keys = keysAmong(names)
 	for _, n := range names {
 		// kubelet's ..data and ..2024_01_01 directories are what the links
 		// beside them lead to.
@@ -51,6 +52,7 @@ func (w *walk) child(ctx context.Context, dir entry, n os.DirEntry, below []stri
 		return
 	}
 	e := w.lookIn(dir.host, dir.real, n.Name())
+	e.keys = dir.keys
 	switch {
 	case e.err == nil && e.info.IsDir():
 		if w.anyBelow(below) {
@@ -59,6 +61,17 @@ func (w *walk) child(ctx context.Context, dir entry, n os.DirEntry, below []stri
 	case wanted:
 		w.visit(e, below)
 	}
+}
+
+// keysAmong saves asking for the key of each certificate by name.
+func keysAmong(names []os.DirEntry) map[string]bool {
+	keys := map[string]bool{}
+	for _, n := range names {
+		if name := n.Name(); strings.HasSuffix(name, ".key") || strings.HasSuffix(name, "key.pem") {
+			keys[name] = true
+		}
+	}
+	return keys
 }
 
 func (w *walk) excluded(dir entry, n os.DirEntry) bool {

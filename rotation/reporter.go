@@ -64,6 +64,29 @@ func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision) {
 		}
 		r.both(mt, e.Key, note{kind, e.Reason, "Roll", e.Message})
 	}
+	for _, key := range givenWay(before, mt) {
+		r.both(mt, key, note{corev1.EventTypeWarning, v1alpha1.RevertedTwice, "Roll",
+			"somebody removes the annotation " + v1alpha1.RestartedForAnnotation + " from its template; its pods are evicted instead"})
+	}
+}
+
+// givenWay returns the workloads that begin to be rolled by eviction, since the
+// mark was removed from their template again and again.
+func givenWay(before, mt *v1alpha1.MeshTrust) []rollout.Key {
+	evicted, reverted := map[rollout.Key]bool{}, map[rollout.Key]bool{}
+	for _, w := range before.Status.Rollout.InProgress {
+		evicted[keyOf(w.WorkloadRef)] = w.Verb == v1alpha1.VerbEvict
+	}
+	for _, a := range mt.Status.Rollout.Attempts {
+		reverted[keyOf(a.WorkloadRef)] = a.Reverts > 0
+	}
+	var out []rollout.Key
+	for _, w := range mt.Status.Rollout.InProgress {
+		if key := keyOf(w.WorkloadRef); w.Verb == v1alpha1.VerbEvict && !evicted[key] && reverted[key] {
+			out = append(out, key)
+		}
+	}
+	return out
 }
 
 // eventType: what keeps pods stale or rolls failing is a warning; that rolling

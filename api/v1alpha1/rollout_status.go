@@ -183,7 +183,7 @@ type WorkloadAttempts struct {
 	Reverts int32 `json:"reverts"`
 	// lastAt is when the last roll was started.
 	// +required
-	LastAt metav1.Time `json:"lastAt"`
+	LastAt metav1.MicroTime `json:"lastAt"`
 }
 
 // BlockedWorkload is a stale workload or pod that Reanchor does not roll.

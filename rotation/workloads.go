@@ -99,11 +99,18 @@ func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Wo
 	if o.Spec.Found || w.Key.Kind != "Deployment" {
 		return []rollout.Workload{s.describe(o, all)}, nil
 	}
+	return s.orphans(ctx, rollout.Key(w.Key), all)
+}
+
+// orphans returns the ReplicaSets of a Deployment that does not exist any more:
+// deleted without its dependents, it leaves them to themselves.
+func (s *surveyor) orphans(ctx context.Context, key rollout.Key, pods []inventory.Pod) ([]rollout.Workload, error) {
+	deployment := key.Name
 	var out []rollout.Workload
-	for _, group := range byRevision(all) {
-		key := rollout.Key(w.Key)
-		key.Kind, key.Name = "ReplicaSet", key.Name+"-"+group[0].Revision
-		if o, err = s.read(ctx, key); err != nil {
+	for _, group := range byRevision(pods) {
+		key.Kind, key.Name = "ReplicaSet", deployment+"-"+group[0].Revision
+		o, err := s.read(ctx, key)
+		if err != nil {
 			return nil, err
 		}
 		out = append(out, s.describe(o, group))

@@ -328,3 +328,11 @@ func (l *timeline) endings(namespace, app string) []string {
 	})
 	return out
 }
+
+// now returns the world as it is.
+func (l *timeline) now() *instant {
+	l.t.Helper()
+	last := &instant{objects: map[string]metav1.Object{}}
+	l.replay(func(i *instant) { last = i })
+	return last
+}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync/atomic"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -52,6 +53,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 	for _, object := range []client.Object{&v1alpha1.MeshTrust{}, &v1alpha1.AnchorRotation{}, namespaces()} {
 		// Not blocking: the caches start below, and may wait for their CRD.
 		informer, err := w.cache.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+		if meta.IsNoMatchError(err) {
+			return fmt.Errorf("watching %T (install Reanchor's CRDs first): %w", object, err)
+		}
 		if err != nil {
 			return fmt.Errorf("watching %T: %w", object, err)
 		}

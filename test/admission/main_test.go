@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -117,24 +116,12 @@ func (c *cluster) connect() error {
 
 // install applies the manifests, with a balancer in the place of the Service.
 func (c *cluster) install(ctx context.Context) error {
-	for file, objects := range map[string][]client.Object{
-		"namespace.yaml": {&corev1.Namespace{}},
-		"rbac.yaml": {
-			&corev1.ServiceAccount{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
-		},
-	} {
-		documents, err := manifests.Documents(file)
-		if err != nil {
-			return err
-		}
-		for i, object := range objects {
-			if err := yaml.UnmarshalStrict(documents[i], object); err != nil {
-				return fmt.Errorf("decoding %s: %w", file, err)
-			}
-			if err := c.createInNamespace(ctx, object); err != nil {
-				return err
-			}
-		}
+	if err := c.create(ctx, "namespace.yaml", &corev1.Namespace{}); err != nil {
+		return err
+	}
+	if err := c.create(ctx, "rbac.yaml", &corev1.ServiceAccount{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{},
+		&rbacv1.Role{}, &rbacv1.RoleBinding{}); err != nil {
+		return err
 	}
 	var err error
 	if c.balancer, err = newBalancer(); err != nil {
@@ -157,16 +144,21 @@ func (c *cluster) install(ctx context.Context) error {
 	return writeKubeconfig(c.kubeconfig, config)
 }
 
-// createInNamespace creates an object, and first its namespace: the files come
-// in no order.
-func (c *cluster) createInNamespace(ctx context.Context, object client.Object) error {
-	if object.GetNamespace() != "" {
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: object.GetNamespace()}}
-		if err := client.IgnoreAlreadyExists(c.client.Create(ctx, namespace)); err != nil {
+// create creates the first objects of a file, which are of the given types.
+func (c *cluster) create(ctx context.Context, file string, objects ...client.Object) error {
+	documents, err := manifests.Documents(file)
+	if err != nil {
+		return err
+	}
+	for i, object := range objects {
+		if err := yaml.UnmarshalStrict(documents[i], object); err != nil {
+			return fmt.Errorf("decoding %s: %w", file, err)
+		}
+		if err := c.client.Create(ctx, object); err != nil {
 			return err
 		}
 	}
-	return client.IgnoreAlreadyExists(c.client.Create(ctx, object))
+	return nil
 }
 
 func writeKubeconfig(path string, config *rest.Config) error {

@@ -127,7 +127,7 @@ func (g Generation) NotAfter() time.Time {
 }
 
 // Check says why the generation cannot serve the names at the time, nil if it
-// can: the key fits, and the leaf verifies against the CA for every name.
+// can: the key fits, the leaf verifies against the CA, and is for every name.
 func (g Generation) Check(names []string, now time.Time) error {
 	return g.verify(g.CA, names, now)
 }
@@ -150,10 +150,13 @@ func (g Generation) verify(roots []byte, names []string, now time.Time) error {
 			intermediates.AddCert(c)
 		}
 	}
+	options := x509.VerifyOptions{Roots: pool, Intermediates: intermediates, CurrentTime: now}
+	if _, err := pair.Leaf.Verify(options); err != nil {
+		return fmt.Errorf("the serving certificate does not verify: %w", err)
+	}
 	for _, name := range names {
-		options := x509.VerifyOptions{Roots: pool, Intermediates: intermediates, CurrentTime: now, DNSName: name}
-		if _, err := pair.Leaf.Verify(options); err != nil {
-			return fmt.Errorf("the serving certificate does not verify for %s: %w", name, err)
+		if err := pair.Leaf.VerifyHostname(name); err != nil {
+			return fmt.Errorf("the serving certificate is for other names: %w", err)
 		}
 	}
 	return nil

@@ -2,6 +2,8 @@ package serving
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -95,9 +97,8 @@ func Next(f Facts, p Policy, now time.Time) Decision {
 	if p.External {
 		return external(f, p, now)
 	}
-	current := f.State.Current.Check(p.Names, now)
-	if current != nil {
-		return replace(f, p, now, current.Error())
+	if err := f.State.Current.Check(nil, now); err != nil {
+		return replace(f, p, now, err.Error())
 	}
 	d := Decision{Serve: f.State.Current, Bundle: f.State.Bundle(), After: p.Interval}
 	d.Action, d.Why, d.After = rotate(f, p, now)
@@ -122,10 +123,7 @@ func replace(f Facts, p Policy, now time.Time, why string) Decision {
 func rotate(f Facts, p Policy, now time.Time) (Action, string, time.Duration) {
 	next := f.State.Next
 	if next.Empty() {
-		if at := due(f.State.Current, p); at.After(now) {
-			return Nothing, "", min(p.Interval, at.Sub(now))
-		}
-		return IssueNext, "the serving certificate nears its end", 0
+		return begin(f.State.Current, p, now)
 	}
 	if err := next.Check(p.Names, now); err != nil {
 		return IssueNext, err.Error(), 0
@@ -137,6 +135,18 @@ func rotate(f Facts, p Policy, now time.Time) (Action, string, time.Duration) {
 		return Nothing, "", min(p.Interval, at.Sub(now))
 	}
 	return Promote, "every caBundle has held the new CA long enough", 0
+}
+
+// begin decides whether a rotation must begin. New names are one more reason:
+// those by which the API servers call now go on meanwhile.
+func begin(current Generation, p Policy, now time.Time) (Action, string, time.Duration) {
+	if err := current.Check(p.Names, now); err != nil {
+		return IssueNext, err.Error(), 0
+	}
+	if at := due(current, p); at.After(now) {
+		return Nothing, "", min(p.Interval, at.Sub(now))
+	}
+	return IssueNext, "the serving certificate nears its end", 0
 }
 
 func due(g Generation, p Policy) time.Time { return g.NotAfter().Add(-p.RenewBefore) }
@@ -157,8 +167,8 @@ func unreachable(f Facts, p Policy, serve Generation, now time.Time) string {
 	if f.Missing != "" {
 		return "the webhook configuration " + f.Missing + " does not exist"
 	}
-	for name, bundle := range f.Bundles {
-		if err := serve.verify(bundle, p.Names, now); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(f.Bundles)) {
+		if err := serve.verify(f.Bundles[name], p.Names, now); err != nil {
 			return "webhook " + name + ": " + err.Error()
 		}
 	}

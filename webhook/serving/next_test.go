@@ -52,7 +52,7 @@ func TestNext(t *testing.T) {
 		"the first start":                           {serving.Facts{}, serving.IssueCurrent, none, "no serving certificate", time.Minute},
 		"the Secret is garbage":                     {serving.Facts{Exists: true, State: state(serving.Generation{CA: []byte("x"), Cert: []byte("y"), Key: []byte("z")}, none)}, serving.IssueCurrent, none, "reading the serving certificate", time.Minute},
 		"the stored certificate has expired":        {serving.Facts{Exists: true, State: state(expired, none)}, serving.IssueCurrent, none, "expired", time.Minute},
-		"it is for another name":                    {serving.Facts{Exists: true, State: state(stranger, none)}, serving.IssueCurrent, none, "not verify", time.Minute},
+		"it is for another name":                    {serving.Facts{Exists: true, State: state(stranger, none), Bundles: both(stranger.CA)}, serving.IssueNext, stranger, "other names", 0},
 		"it is not of its CA":                       {serving.Facts{Exists: true, State: state(mixed, none)}, serving.IssueCurrent, none, "not verify", time.Minute},
 		"the Secret was deleted under a server":     {serving.Facts{Serving: fresh, Bundles: both(fresh.CA)}, serving.Restore, fresh, "no serving certificate", time.Minute},
 		"deleted, and what is served nears its end": {serving.Facts{Serving: old, Bundles: both(old.CA)}, serving.IssueCurrent, old, "no serving certificate", time.Minute},

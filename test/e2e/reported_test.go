@@ -32,13 +32,14 @@ func TestWhatMustNotBeRolledIsReportedAndLeftAlone(t *testing.T) {
 		d.Annotations = map[string]string{v1alpha1.OptOutAnnotation: v1alpha1.OptOutRollout}
 	})
 	deployment(t, apps, "ordinary", 1, nil)
+	orphanOfArgo(t, apps)
 	deployment(t, optedOut, "inherits", 1, nil)
-	ready(t, apps, 8)
+	ready(t, apps, 9)
 	ready(t, optedOut, 1)
 	pause(t, apps, "paused")
 	pause(t, apps, "paused-evict")
 	before := map[string][]corev1.Pod{}
-	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "paused-evict", "out", "ordinary"} {
+	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "paused-evict", "out", "ordinary", "ghost"} {
 		before[app] = podsOf(t, apps, app)
 	}
 	inherits := podsOf(t, optedOut, "inherits")
@@ -49,7 +50,7 @@ func TestWhatMustNotBeRolledIsReportedAndLeftAlone(t *testing.T) {
 	mt := m.awaitConverged(time.Minute, m.root, next)
 	check := func() error {
 		want := map[string]v1alpha1.Reason{
-			"Job job": v1alpha1.JobPod, "Pod bare": v1alpha1.BarePod, "Database shop": v1alpha1.UnknownOwner,
+			"Job job": v1alpha1.JobPod, "Pod bare": v1alpha1.BarePod, "Database shop": v1alpha1.UnknownOwner, "Rollout ghost": v1alpha1.UnknownOwner,
 			"Deployment paused": v1alpha1.WorkloadPaused, "Deployment by-hand": v1alpha1.ManuallyInjected,
 			"Deployment out": v1alpha1.OptedOut, "Deployment inherits": v1alpha1.OptedOut,
 		}
@@ -61,13 +62,13 @@ func TestWhatMustNotBeRolledIsReportedAndLeftAlone(t *testing.T) {
 	if err := check(); err != nil {
 		t.Error(err)
 	}
-	if mt.Status.Rollout.BlockedTotal != 7 {
-		t.Errorf("%d workloads are reported, want seven", mt.Status.Rollout.BlockedTotal)
+	if mt.Status.Rollout.BlockedTotal != 8 {
+		t.Errorf("%d workloads are reported, want eight", mt.Status.Rollout.BlockedTotal)
 	}
 	replaced(t, apps, "ordinary", before["ordinary"], m.root, next)
 	replaced(t, apps, "paused-evict", before["paused-evict"], m.root, next)
 	stays(t, 5*time.Second, check)
-	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "out"} {
+	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "out", "ghost"} {
 		unharmed(t, apps, app, before[app])
 	}
 	unharmed(t, optedOut, "inherits", inherits)
@@ -142,6 +143,20 @@ func unmanageable(t *testing.T, namespace string) {
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(database, kind)},
 		},
 		Spec: shard.Spec,
+	})
+}
+
+// orphanOfArgo creates a ReplicaSet whose pods say that they belong to an Argo
+// Rollout that does not exist, maybe not even its kind.
+func orphanOfArgo(t *testing.T, namespace string) {
+	t.Helper()
+	template := podTemplate("ghost", nil)
+	template.Labels["rollouts-pod-template-hash"] = "abc"
+	create(t, &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ghost-abc"},
+		Spec: appsv1.ReplicaSetSpec{
+			Replicas: new(int32(1)), Template: template, Selector: &metav1.LabelSelector{MatchLabels: template.Labels},
+		},
 	})
 }
 

@@ -43,8 +43,10 @@ const maxReverts = 2
 // sortWorkloads tells for every workload without a roll in flight whether it is
 // busy with a rollout of its own, blocked, or a candidate.
 func (p *planner) sortWorkloads() {
+	rolls := make(map[Key]bool, len(p.state.InProgress))
 	for i := range p.state.InProgress {
 		r := &p.state.InProgress[i]
+		rolls[r.Key] = true
 		p.count(r.Key.Namespace)
 		// What failed and is tried again holds up no later wave a second time.
 		if w := p.byKey[r.Key]; w != nil && (w.Wave == 0 || p.state.failure(r.Key) == nil) {
@@ -52,8 +54,7 @@ func (p *planner) sortWorkloads() {
 		}
 	}
 	for i := range p.workloads {
-		w := &p.workloads[i]
-		if p.state.roll(w.Key) == nil {
+		if w := &p.workloads[i]; !rolls[w.Key] {
 			p.sortOne(w)
 		}
 	}
@@ -126,7 +127,7 @@ func (p *planner) retires(w *Workload) bool {
 	case v1alpha1.RetiredAlways:
 		return true
 	case v1alpha1.RetiredInWindow:
-		p.again(nextChange(p.facts.Policy.Windows, p.now))
+		p.again(p.change)
 		return len(p.facts.Policy.Windows) > 0 && p.open
 	default:
 		return false

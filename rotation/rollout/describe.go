@@ -29,7 +29,7 @@ func (p *planner) describe(shut, full bool, limit int) {
 			count(p.inFlight, "workload"), p.waveName(), p.state.Completed, limit))
 	}
 	if shut {
-		p.again(nextChange(p.facts.Policy.Windows, p.now))
+		p.again(p.change)
 		p.again(p.facts.Breaks)
 	}
 }
@@ -72,7 +72,7 @@ func (p *planner) waveName() string {
 }
 
 func (p *planner) untilWindow() string {
-	return until(nextChange(p.facts.Policy.Windows, p.now))
+	return until(p.change)
 }
 
 func (p *planner) describeFailures() string {

@@ -15,9 +15,26 @@
 //   - then every injector must provably serve it (the fence);
 //   - then the waves, one after the other; in each a canary alone, then 2, 4, 8
 //     ... workloads up to the budget, the most urgent first;
-//   - a workload is done when its own rollout is complete, none of its pods is
-//     stale and no old pod of it is left (a terminating pod still serves);
-//   - pods that come back stale are rolled again, maxAttempts times at most;
+//   - a rollout that somebody else began is waited for and counts in the budget,
+//     but one that is stuck on stale pods is healed by a roll;
+//   - a workload is done when its own rollout is complete, all its pods are
+//     there and ready, none of them is stale and no old pod of it is left (a
+//     terminating pod still serves). What its owner says and what the pods show
+//     comes from two caches, and only both together prove it;
+//   - pods that come back stale are rolled again, maxAttempts times at most; the
+//     proof is a stale pod that carries the mark of the last attempt;
+//   - a roll whose next write is not allowed is put back, and begins again under
+//     all the rules for a start; no time runs out for it;
 //   - a roll that fails or makes no progress counts, and past the threshold
-//     nothing new starts.
+//     nothing new starts. What was merely hindered is tried again after as long
+//     as it took to fail, and counts until it is in order.
+//
+// What the caller owes (the simulation in the tests takes each away and breaks):
+//
+//   - the State is stored, with the resourceVersion that was decided on, before
+//     any Action; an Action is carried out within seconds or not at all, only
+//     while the MeshTrust is unchanged, and after a live read of the workload;
+//   - a caller that takes over lets its caches reach the present first;
+//   - its own writes count, by Owner.Lags, until its caches show them;
+//   - workloads that the State names are among the facts while they exist.
 package rollout

@@ -30,8 +30,10 @@ type planner struct {
 	state    *State
 	// frozen is why nothing may be written at all; empty when something may.
 	frozen Hold
-	// open says that a window is open, or that there is none.
-	open bool
+	// open says that a window is open, or that there is none; change is when
+	// one next opens or closes.
+	open   bool
+	change time.Time
 	// candidates may start a roll; busy counts the workloads in flight, whoever
 	// rolls them, per namespace and in all.
 	candidates []candidate
@@ -46,7 +48,7 @@ type planner struct {
 func newPlanner(f Facts, now time.Time) *planner {
 	p := &planner{
 		facts: f, now: now, byKey: make(map[Key]*Workload, len(f.Workloads)), busy: map[string]int{}, lowest: -1,
-		open: anyOpen(f.Policy.Windows, now),
+		open: anyOpen(f.Policy.Windows, now), change: nextChange(f.Policy.Windows, now),
 	}
 	p.workloads = slices.Clone(f.Workloads)
 	slices.SortFunc(p.workloads, func(a, b Workload) int { return a.Key.compare(b.Key) })

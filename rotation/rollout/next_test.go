@@ -255,3 +255,22 @@ func TestTheOrderOfTheFactsDoesNotMatter(t *testing.T) {
 		t.Errorf("in another order (-first +second):\n%s", diff)
 	}
 }
+
+// BenchmarkNext decides on a mesh of 10,000 workloads, all of them stale, with
+// as many in flight as the default budget allows.
+func BenchmarkNext(b *testing.B) {
+	facts := rollout.Facts{
+		Bundle: rollout.Bundle{Hash: newHash, PublishedAt: noon.Add(-time.Hour), SeenAt: noon.Add(-time.Hour)},
+		Policy: rollout.Policy{MaxConcurrent: 1000, MaxConcurrentPerNamespace: 10, FailureThreshold: 3, ProgressDeadline: time.Minute, MaxAttempts: 3},
+	}
+	for n := range 10_000 {
+		facts.Workloads = append(facts.Workloads, stale(fmt.Sprintf("ns%d", n%200), fmt.Sprintf("w%d", n)))
+	}
+	facts.State = rollout.State{BundleHash: newHash, Wave: 2, Completed: 2000}
+	facts.State = rollout.Next(facts, noon).State
+	for b.Loop() {
+		if d := rollout.Next(facts, noon); len(d.State.InProgress) != 1000 {
+			b.Fatalf("%d in flight", len(d.State.InProgress))
+		}
+	}
+}

@@ -209,7 +209,7 @@ func (c *controller) fence(w *world) rollout.FenceEvidence {
 func (c *controller) workload(w *world, o *simOwner, pods []simPod) rollout.Workload {
 	spec := w.spec(o)
 	out := rollout.Workload{
-		Key: o.key, Wave: o.wave, RestartedFor: o.mark, MarksKnown: true,
+		Key: o.key, Wave: o.wave, RestartedFor: o.mark, MarksKnown: w.cfg.mutant != noMarks,
 		Owner: rollout.Owner{Observed: true},
 	}
 	out.Verb, out.Block = rollout.VerbFor(spec, w.policy())
@@ -253,9 +253,15 @@ func (c *controller) countPod(w *world, out *rollout.Workload, p *simPod) {
 	}
 	out.Pods++
 	out.Ready += btoi(p.ready)
-	out.Outdated += btoi(p.mark != out.RestartedFor)
+	mark := p.mark
+	if !out.MarksKnown {
+		mark = ""
+	}
+	if out.MarksKnown {
+		out.Outdated += btoi(mark != out.RestartedFor)
+	}
 	pod := rollout.Pod{
-		Name: "p" + strconv.Itoa(p.id), UID: strconv.Itoa(p.id), CreatedAt: p.created, Ready: p.ready, RestartedFor: p.mark, Ordinal: p.ordinal,
+		Name: "p" + strconv.Itoa(p.id), UID: strconv.Itoa(p.id), CreatedAt: p.created, Ready: p.ready, RestartedFor: mark, Ordinal: p.ordinal,
 	}
 	switch {
 	case missing != 0:

@@ -11,6 +11,7 @@ func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 		"terminating pods count":                                   noTerminating,
 		"an own write counts until it shows":                       noLags,
 		"a second attempt needs a pod of the first":                noEvidence,
+		"the pods tell of which roll they are":                     noMarks,
 		"caches reach the present before a leader acts":            staleStart,
 		"a decision is acted on at once or not at all":             noDeadline,
 		"a state that was changed meanwhile is not overwritten":    noConflict,

@@ -149,7 +149,7 @@ func (w *world) refereeStart(c *controller, i int) {
 		w.refereeBudget(i)
 		w.refereeWaves(c, i)
 	}
-	b.ours, b.lastWrite = true, w.now
+	b.ours, b.lastWrite, b.overlaid = true, w.now, false
 }
 
 // blip says that a publication came and went again unseen.
@@ -223,7 +223,7 @@ func (w *world) refereeWaves(c *controller, i int) {
 
 func (w *world) onlyRetired(i int) bool {
 	for n := range w.pods {
-		if p := &w.pods[n]; p.owner == i && !p.terminating && w.stale(p) {
+		if p := &w.pods[n]; p.owner == i && !p.terminating && !w.unreachable(p) && w.stale(p) {
 			return false
 		}
 	}
@@ -349,7 +349,8 @@ func (w *world) refereeStore(c *controller) {
 	w.began = began
 	for _, e := range c.decision.Ended {
 		i := w.ownerOf(e.Key)
-		if !e.Failed && w.books[i].ours && !w.givenUp(&w.books[i]) {
+		b := &w.books[i]
+		if !e.Failed && b.ours && !b.overlaid && !w.givenUp(b) {
 			w.foul("done: the roll of %s is said to be done, and in truth it is not", e.Key)
 		}
 	}

@@ -51,6 +51,7 @@ const (
 	noGate
 	noPropagation
 	noOwnRollouts
+	noMarks
 )
 
 func (c *config) vary(rng *rand.Rand) {
@@ -189,7 +190,7 @@ func (w *world) userRollout(i int) {
 	o.userGen++
 	o.retemplate()
 	w.dirty = true
-	w.books[i].userRoll = w.now
+	w.books[i].userRoll, w.books[i].overlaid = w.now, w.books[i].ours
 	w.logf("user rolls %s", o.key)
 }
 

@@ -67,7 +67,8 @@ type book struct {
 	lastStale, staleSince        time.Time
 	lastBroken                   time.Time
 	userRoll                     time.Time
-	evicted                      int // the pod last evicted
+	overlaid                     bool // somebody rolled it before our roll was complete
+	evicted                      int  // the pod last evicted
 	replaced                     bool
 }
 

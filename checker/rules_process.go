@@ -56,8 +56,9 @@ func (r *run) stale(p *Process, f *File, trust bool) bool {
 	if trust {
 		behaviour = cas
 	}
-	// Start times are known to a hundredth of a second.
-	grace := time.Second
+	// The kernel tells when it was booted to the second, so a start may be
+	// known a second too early.
+	grace := 2 * time.Second
 	if p.Component.writesItsOwnFiles() {
 		grace = r.policy.StartGrace
 	}

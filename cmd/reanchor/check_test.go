@@ -15,6 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
+
 	"github.com/reanchor/reanchor/checker"
 	"github.com/reanchor/reanchor/checker/checkertest"
 	"github.com/reanchor/reanchor/checker/report"
@@ -309,5 +313,31 @@ func TestAPortInUseIsUnknown(t *testing.T) {
 	defer l.Close()
 	if got := check(t, "--serve", "--listen-address", l.Addr().String()); got.code != checker.Unknown.ExitCode() || !strings.Contains(got.err, "--listen-address") {
 		t.Errorf("exit code %d, stderr %q", got.code, got.err)
+	}
+}
+
+// TestTheManifestsArgumentsAreUnderstood keeps the DaemonSet and its overlay in
+// step with the flags.
+func TestTheManifestsArgumentsAreUnderstood(t *testing.T) {
+	for _, file := range []string{"daemonset.yaml", "processes/daemonset.yaml"} {
+		text, err := os.ReadFile(filepath.Join("../../manifests/checker", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d appsv1.DaemonSet
+		if err := yaml.Unmarshal(text, &d); err != nil {
+			t.Fatal(err)
+		}
+		var cli commands
+		parser, err := kong.New(&cli)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(d.Spec.Template.Spec.Containers[0].Args); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		if !cli.Check.Serve || cli.Check.ListenAddress != ":9784" {
+			t.Errorf("%s: serve %t on %s", file, cli.Check.Serve, cli.Check.ListenAddress)
+		}
 	}
 }

@@ -168,6 +168,7 @@ func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observa
 	if d.Probe {
 		r.fence.probe(ctx, mt.Name, o, r.clock.Now())
 	}
+	o.writer.InForce = func(ctx context.Context) error { return r.inForce(ctx, mt) }
 	var faults []error
 	for _, a := range d.Actions {
 		written, err := o.writer.Do(ctx, a)
@@ -184,6 +185,22 @@ func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observa
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// inForce returns an error when the MeshTrust is not as it was stored with the
+// decision: another controller took over while this one slept, or the user said
+// otherwise, such as suspend. What was decided is void then.
+func (r *Reconciler) inForce(ctx context.Context, stored *v1alpha1.MeshTrust) error {
+	var live v1alpha1.MeshTrust
+	err := r.live.Get(ctx, client.ObjectKeyFromObject(stored), &live)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && (live.UID != stored.UID || live.ResourceVersion != stored.ResourceVersion):
+		return fmt.Errorf("MeshTrust %s changed since: %w", stored.Name, owner.ErrSuperseded)
+	case err != nil:
+		return fmt.Errorf("reading MeshTrust %s: %w", stored.Name, err)
+	default:
+		return nil
+	}
 }
 
 // setMeshes tells the inventory which meshes there are. Of those that claim the

@@ -38,6 +38,11 @@ type Writer struct {
 	// Revisions holds, of a Deployment, the template hash of one of the pods
 	// for which it is to be rolled.
 	Revisions map[rollout.Key]string
+	// InForce returns an error when the decision that the actions are of is void
+	// by now. It is asked after the live read and before the write, which is
+	// refused in turn if the object changed since that read: so whoever decides
+	// next either sees this write or keeps it from happening.
+	InForce func(context.Context) error
 }
 
 // Written is what a write left behind.
@@ -53,12 +58,22 @@ func (w Writer) Do(ctx context.Context, a rollout.Action) (Written, error) {
 	if err != nil {
 		return Written{}, err
 	}
-	if verb, hold := rollout.VerbFor(live.Spec, w.Policy); verb == "" {
+	switch verb, hold := rollout.VerbFor(live.Spec, w.Policy); {
+	case verb == "":
 		return Written{}, fmt.Errorf("checking %s: %w: %s", a.Key, ErrSuperseded, hold.Message)
+	case a.Verb != v1alpha1.VerbEvict && verb != a.Verb:
+		return Written{}, fmt.Errorf("checking %s: %w: it is rolled by %s now", a.Key, ErrSuperseded, verb)
 	}
 	if err := w.confirm(ctx, live); err != nil {
 		return Written{}, err
 	}
+	if err := w.InForce(ctx); err != nil {
+		return Written{}, fmt.Errorf("checking the decision on %s: %w", a.Key, err)
+	}
+	return w.write(ctx, live, a)
+}
+
+func (w Writer) write(ctx context.Context, live Owner, a rollout.Action) (Written, error) {
 	switch a.Verb {
 	case v1alpha1.VerbEvict:
 		return Written{}, w.evict(ctx, a)

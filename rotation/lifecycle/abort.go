@@ -1,0 +1,119 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+)
+
+// beginAbort turns the run round, from any phase before Narrow. Behind it the
+// wish comes too late: the old anchor is gone from the bundle.
+func (p *planner) beginAbort() {
+	if p.state.AbortedFrom != "" || p.state.reached(v1alpha1.PhaseNarrow) {
+		return
+	}
+	p.state.AbortedFrom = p.state.Phase
+	if !p.state.From.known() { // nothing was begun
+		p.state.end(Failed, p.now)
+		return
+	}
+	if p.state.SwitchIntendedAt.IsZero() && !p.state.SwitchedAt.IsZero() {
+		p.state.SwitchIntendedAt = p.state.SwitchedAt
+	}
+	p.state.SwitchedAt, p.state.InUseAt = noTime, noTime
+	p.state.enter(v1alpha1.PhaseAborting, p.now)
+}
+
+// abort leads back to the old anchor, through the same gates: the issuer is
+// signed by it again, that is confirmed, the leaves of the other are waited for,
+// and the new anchor is dropped from the bundle.
+func (p *planner) abort() {
+	if p.state.Outcome != "" {
+		p.decide(v1alpha1.Aborted, "the rotation was aborted before it changed anything")
+		return
+	}
+	if p.anchorInFlight() || !p.turnBack() || p.touched() && !(p.confirm(p.state.From) && p.drained()) || !p.withdraw() {
+		return
+	}
+	p.state.end(Failed, p.now)
+	p.decide(v1alpha1.Aborted, "the mesh is on the old anchor")
+}
+
+// anchorInFlight waits for a new anchor that is being issued: once it is there
+// it is known what to withdraw.
+func (p *planner) anchorInFlight() bool {
+	for i := range p.facts.Anchors {
+		c := &p.facts.Anchors[i]
+		if c.Issuing && (p.facts.Policy.inPlace() || p.state.To != nil && c.Ref == p.state.To.Certificate) {
+			return !p.wait(v1alpha1.AnchorIssuing, "an anchor is being issued, and withdrawn afterwards")
+		}
+	}
+	return false
+}
+
+// turnBack has every issuer signed by the old anchor. It always writes the
+// pointer once: a switch that was decided before and not yet written is void
+// then.
+func (p *planner) turnBack() bool {
+	switched := p.anySignedByOther()
+	if switched && p.state.SwitchIntendedAt.IsZero() {
+		p.state.SwitchIntendedAt = ceil(p.now)
+	}
+	if switched {
+		p.state.SwitchedAt, p.state.InUseAt = noTime, noTime
+	}
+	return p.turn(p.state.From)
+}
+
+func (p *planner) anySignedByOther() bool {
+	return !p.facts.allSignedBy(p.state.From.Anchor.Fingerprint)
+}
+
+// touched reports whether an issuer may have been signed by the new anchor.
+func (p *planner) touched() bool { return !p.state.SwitchIntendedAt.IsZero() }
+
+// withdraw drops the new anchor from the bundle. In place it stays there, since
+// the anchor's Secret is a source: pods may trust it, nothing is signed by it.
+func (p *planner) withdraw() bool {
+	if p.facts.Policy.inPlace() && !p.facts.Policy.writesBundle() {
+		return true
+	}
+	others := p.view.own.Minus(bundle.FromAnchors(p.state.From.Anchor)).Intersect(p.facts.Bundle.Set)
+	if p.touched() || others.Empty() {
+		return p.dropAll(bundle.FromAnchors(p.state.From.Anchor))
+	}
+	// Nothing was ever signed by them, so no leaf chains to them.
+	return p.dropUnused(others)
+}
+
+func (p *planner) dropUnused(others bundle.Set) bool {
+	for _, e := range p.facts.Earlier {
+		if p.now.Before(e.LeavesUntil) && !e.SignedBy.Intersect(others).Empty() {
+			p.again(e.LeavesUntil)
+			return p.wait(v1alpha1.DrainingLeaves, "leaves that somebody else had signed by the new anchor may live until "+e.LeavesUntil.UTC().Format(time.RFC3339))
+		}
+	}
+	if !p.facts.verified(p.facts.Bundle.Set.Minus(others), p.now) {
+		return p.block(v1alpha1.BundleDoesNotTrustIssuer, "without the new anchor the bundle would not verify every issuer in use")
+	}
+	if !p.live() {
+		return false
+	}
+	p.drop = others
+	for i := range p.facts.Anchors {
+		c := &p.facts.Anchors[i]
+		if c.Issued != nil && c.Labelled && others.Contains(c.Issued.Fingerprint) {
+			p.actions = append(p.actions, onCertificate(LabelAnchor, c, false))
+		}
+	}
+	return p.wait(v1alpha1.Narrowing, "the new anchor is being dropped from the bundle")
+}
+
+// release lets the object go. What protects the mesh is not given up with it:
+// stand holds renewals as long as the facts are midway, and another rotation
+// opens for them.
+func (p *planner) release() {
+	p.decision.Released = true
+	p.decide(v1alpha1.Standing, "the rotation is being deleted")
+}

@@ -1,0 +1,190 @@
+package lifecycle
+
+import (
+	"cmp"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+)
+
+// stand applies the rules that hold with a rotation or without. They are
+// decided after the run, since its phase bears on what is needed.
+func (p *planner) stand() {
+	p.archive()
+	needed := full(p.needed())
+	p.label(needed)
+	p.carry(needed)
+	p.hold()
+	p.repair()
+	p.keepOrDrop()
+	p.sweep()
+}
+
+// archive keeps the certificate of every own anchor: once a Secret is renewed,
+// nothing else has it. Those that expired and are in nobody's way are dropped.
+func (p *planner) archive() {
+	have := p.facts.Archive.Set
+	idle := have.ExpiredAt(p.now).Minus(p.facts.Bundle.Set).Minus(p.view.signers)
+	if p.active() {
+		for _, r := range []*Replaced{p.state.From, p.state.To} {
+			if r.known() {
+				idle = idle.Minus(bundle.FromAnchors(r.Anchor))
+			}
+		}
+	}
+	want := have
+	for _, a := range p.view.own.Minus(have).Anchors() {
+		if a.Certificate() != nil && !a.ExpiredAt(p.now) {
+			want = want.Union(bundle.FromAnchors(a))
+		}
+	}
+	want = want.Minus(idle)
+	if !want.Equal(have) {
+		p.standing = append(p.standing, Action{Verb: WriteArchive, Set: want, ResourceVersion: p.facts.Archive.ResourceVersion})
+	}
+}
+
+// needed are the own anchors that must be in the bundle: those that an issuer
+// in use or a leaf that may live chains to, that which would sign next, and the
+// two of the run.
+func (p *planner) needed() bundle.Set {
+	need := p.view.own.Intersect(p.view.signers)
+	for _, e := range p.facts.Earlier {
+		if p.now.Before(e.LeavesUntil) {
+			need = need.Union(p.view.own.Intersect(e.SignedBy))
+		}
+	}
+	if p.view.pointed != nil && p.carriesPointed() {
+		need = need.Union(bundle.FromAnchors(*p.view.pointed))
+	}
+	if p.facts.Policy.inPlace() && p.view.newest != nil {
+		// The standing rule: a renewal that nobody announced widens the bundle.
+		need = need.Union(bundle.FromAnchors(*p.view.newest.Issued))
+	}
+	if p.active() {
+		need = p.runNeeds(need)
+	}
+	return need.Minus(p.drop)
+}
+
+// carriesPointed reports whether what the pointer would sign with belongs into
+// the bundle: not while it is about to be left (an abort in place leaves the
+// newer anchor where it is).
+func (p *planner) carriesPointed() bool { return !p.drop.Contains(p.view.pointed.Fingerprint) }
+
+// runNeeds adds the anchors of the run, and takes away what it has shown that no
+// leaf chains to any more.
+func (p *planner) runNeeds(need bundle.Set) bundle.Set {
+	from, to := p.state.From, p.state.To
+	if from.known() {
+		only := bundle.FromAnchors(from.Anchor)
+		switch gone := p.state.reached(v1alpha1.PhaseNarrow) && !p.aborting(); {
+		case gone && !p.facts.anySignedBy(from.Anchor.Fingerprint):
+			need = need.Minus(only)
+		case !from.Anchor.ExpiredAt(p.now):
+			need = need.Union(only)
+		}
+	}
+	if to.known() && !p.aborting() && p.state.reached(v1alpha1.PhaseWiden) {
+		need = need.Union(bundle.FromAnchors(to.Anchor))
+	}
+	return need
+}
+
+// label makes trust-manager take needed generations as sources (Generations).
+func (p *planner) label(needed bundle.Set) {
+	if p.facts.Policy.inPlace() || p.facts.Policy.writesBundle() {
+		return
+	}
+	for i := range p.facts.Anchors {
+		c := &p.facts.Anchors[i]
+		if c.Issued != nil && !c.Labelled && needed.Contains(c.Issued.Fingerprint) {
+			p.standing = append(p.standing, onCertificate(LabelAnchor, c, true))
+		}
+	}
+}
+
+// carry writes the needed anchors that no source supplies, so that one that
+// vanished comes back (heal) and one that is about to does not go.
+func (p *planner) carry(needed bundle.Set) {
+	if p.facts.Policy.writesBundle() {
+		p.writeBundle(needed)
+		return
+	}
+	have := p.facts.Carrier.Set
+	idle := have.Intersect(p.view.own).ExpiredAt(p.now).Minus(needed)
+	want := have.Union(needed.Minus(p.supplied())).Minus(idle).Minus(p.drop)
+	if want.Equal(have) && p.facts.Carrier.ResourceVersion != "" || want.Empty() && (p.facts.Policy.inPlace() || have.Empty()) {
+		return
+	}
+	p.standing = append(p.standing, Action{Verb: WriteCarrier, Set: want, ResourceVersion: p.facts.Carrier.ResourceVersion})
+}
+
+// supplied are the anchors that labelled generations bring. In place nothing
+// is: the carrier must hold what the anchor's Secret may lose at any moment.
+func (p *planner) supplied() bundle.Set {
+	var anchors []bundle.Anchor
+	if p.facts.Policy.inPlace() {
+		return bundle.Set{}
+	}
+	for i := range p.facts.Anchors {
+		if c := &p.facts.Anchors[i]; c.Issued != nil {
+			anchors = append(anchors, *c.Issued) // labelled, or being labelled now
+		}
+	}
+	return bundle.FromAnchors(anchors...)
+}
+
+func (p *planner) writeBundle(needed bundle.Set) {
+	set, hold := p.composed(needed)
+	if hold.Reason != "" || p.facts.Bundle.Unusable.Reason != "" || set.Empty() || set.Equal(p.facts.Bundle.Set) {
+		return
+	}
+	p.standing = append(p.standing, Action{Verb: WriteBundle, Set: set, ResourceVersion: p.facts.Bundle.ResourceVersion})
+}
+
+func (p *planner) composed(needed bundle.Set) (bundle.Set, Hold) {
+	c := Composition{
+		Present: p.facts.Bundle.Set, Own: p.view.own, Needed: needed, Drop: p.drop, MaxCarryOver: p.facts.Policy.MaxCarryOver,
+	}
+	switch {
+	case p.active() && p.state.To.known():
+		c.Newest = p.state.To.Anchor.Fingerprint
+	case p.view.newest != nil:
+		c.Newest = p.view.newest.Issued.Fingerprint
+	}
+	return Compose(c, p.now)
+}
+
+// sweep deletes generations that nothing is left of, but for the latest that
+// was dropped: a mistake could be healed with its key. Adopted Certificates are
+// the user's.
+func (p *planner) sweep() {
+	if p.active() || p.facts.Policy.inPlace() || p.view.newest == nil {
+		return
+	}
+	spare := p.spare()
+	for i := range p.facts.Anchors {
+		c := &p.facts.Anchors[i]
+		if c.Generation == 0 || c.Labelled || c == spare || c == p.view.newest || c.SecretName == p.facts.Pointer.SecretName || c.Issuing {
+			continue
+		}
+		p.standing = append(p.standing, onCertificate(DeleteAnchor, c, false))
+	}
+}
+
+// spare is the latest dropped generation before the one in use.
+func (p *planner) spare() *Certificate {
+	var last *Certificate
+	for i := range p.facts.Anchors {
+		c := &p.facts.Anchors[i]
+		if !c.Labelled && c.Generation < p.view.newest.Generation && (last == nil || cmp.Less(last.Generation, c.Generation)) {
+			last = c
+		}
+	}
+	return last
+}
+
+func onCertificate(verb Verb, c *Certificate, on bool) Action {
+	return Action{Verb: verb, Object: c.Ref, UID: c.UID, ResourceVersion: c.ResourceVersion, Secret: c.SecretName, Generation: c.Generation, On: on}
+}

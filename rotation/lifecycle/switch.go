@@ -1,0 +1,185 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// afterFence is how long after the fence the pods are listed that gate I1
+// judges: an injection that was under way at the fence has ended by then (an
+// API server gives a webhook 30 s at most).
+const afterFence = 60 * time.Second
+
+// switchIssuer has every issuer signed by the new anchor.
+func (p *planner) switchIssuer() bool {
+	if p.state.Path == v1alpha1.PathRotate && p.state.SwitchIntendedAt.IsZero() && p.turnedTooEarly() {
+		return false
+	}
+	return p.turn(p.state.To)
+}
+
+// turn leads every issuer under an anchor, forward or back. The pointer moves
+// only through gate I1; once it has moved (Generations) the issuers follow
+// whatever anybody does, and in place each renewal passes the gate.
+func (p *planner) turn(to *Replaced) bool {
+	fp := to.Anchor.Fingerprint
+	if p.facts.allSignedBy(fp) && p.state.SwitchedAt.IsZero() && !p.aborting() {
+		p.state.SwitchedAt = ceil(p.now)
+	}
+	secret, ok := p.facts.secretOf(fp)
+	if !ok {
+		return p.block(v1alpha1.OldKeyGone, "no Secret holds the key of the anchor "+fp.Short())
+	}
+	moved := p.facts.Pointer.SecretName == secret && p.facts.Pointer.Token == p.token(to)
+	if p.facts.allSignedBy(fp) && (moved || !p.aborting()) {
+		return true
+	}
+	if committed := moved && !p.facts.Policy.inPlace(); !committed && !p.mayTurn(to) {
+		return false
+	}
+	p.intend()
+	if !moved {
+		return p.act(p.point(to, secret), v1alpha1.SwitchingIssuer, "the ClusterIssuer is being pointed at the anchor "+fp.Short())
+	}
+	return p.renewUnder(to)
+}
+
+// intend stores that the issuer is about to be switched.
+func (p *planner) intend() {
+	if !p.state.SwitchIntendedAt.IsZero() || p.aborting() {
+		return
+	}
+	p.state.SwitchIntendedAt = ceil(p.now)
+	if issuer := p.facts.issuer(); issuer != nil {
+		p.state.IssuerBefore = issuer.Issued.Fingerprint
+	}
+}
+
+// mayTurn is everything that must hold before the signing anchor changes.
+func (p *planner) mayTurn(to *Replaced) bool {
+	fp := to.Anchor.Fingerprint
+	switch {
+	case p.aborting() && p.facts.allSignedBy(fp) && p.facts.Pointer.SecretName == mustSecret(&p.facts, fp):
+		return true // nothing changes but the token, which voids what was decided before
+	case !p.facts.Bundle.Set.Contains(fp):
+		return p.wait(v1alpha1.WaitingForBundle, "the published bundle does not hold the anchor "+fp.Short())
+	case p.issuing():
+		return p.wait(v1alpha1.IssuanceInFlight, "an issuer is being issued")
+	case !p.approved(v1alpha1.GateSwitchIssuer):
+		return p.block(v1alpha1.ApprovalRequired, "trusted from outside: "+p.externals()+"; add an approval for the gate SwitchIssuer when they trust the new anchor too")
+	case p.state.Path == v1alpha1.PathRecover && !p.aborting() && p.broken():
+		return p.live()
+	case !p.settled() || !p.trustedBy(to) || !p.live():
+		return false
+	default:
+		return true
+	}
+}
+
+func mustSecret(f *Facts, fp [32]byte) string {
+	secret, _ := f.secretOf(fp)
+	return secret
+}
+
+// settled reports whether the facts were read late enough after the fence. The
+// way back needs no fence: every pod that can verify today's issuer has been
+// given the bundle that holds both.
+func (p *planner) settled() bool {
+	if p.aborting() {
+		return true
+	}
+	if !p.fenced() {
+		return false
+	}
+	if p.facts.Roller.NoInjector {
+		return true
+	}
+	at := p.facts.Roller.FencedAt.Add(afterFence + p.facts.Policy.Skew)
+	if p.facts.Read.StartedAt.Before(at) {
+		p.again(at)
+		return p.wait(v1alpha1.WaitingForInjector, "pods whose injection was under way at the fence must show first")
+	}
+	return true
+}
+
+// trustedBy asks gate I1 and names what is in the way.
+func (p *planner) trustedBy(to *Replaced) bool {
+	if p.facts.PodsUnknown {
+		return p.block(v1alpha1.NotObserved, "the pods of the mesh could not be read")
+	}
+	if way := p.inTheWay(to.Anchor); len(way) > 0 {
+		return p.block(way[0].Reason, fmt.Sprintf("%d workloads do not provably trust the anchor %s", len(way), to.Anchor.Fingerprint.Short()), way...)
+	}
+	return true
+}
+
+// approved reports whether a gate that waits for a human is open.
+func (p *planner) approved(gate v1alpha1.Gate) bool {
+	return p.externals() == "" || p.aborting() || slices.Contains(p.facts.Run.Approvals, gate)
+}
+
+func (p *planner) issuing() bool {
+	return slices.ContainsFunc(p.facts.Issuers, func(c Certificate) bool { return c.Issuing })
+}
+
+// renewUnder triggers the issuers that are not signed by the anchor yet. One
+// that came back signed by the other (the signer reads a cache) is triggered
+// again.
+func (p *planner) renewUnder(to *Replaced) bool {
+	p.wait(v1alpha1.SwitchingIssuer, "the issuer is being signed by the anchor "+to.Anchor.Fingerprint.Short())
+	for i := range p.facts.Issuers {
+		c := &p.facts.Issuers[i]
+		switch {
+		case c.SignedBy.Contains(to.Anchor.Fingerprint) || c.Issuing:
+		case p.resting(c):
+			p.wait(v1alpha1.IssuanceFailed, fmt.Sprintf("the request of Certificate %s/%s failed and will be made again", c.Ref.Namespace, c.Ref.Name))
+		default:
+			p.actions = append(p.actions, onCertificate(Renew, c, true))
+		}
+	}
+	return false
+}
+
+// token marks the pointer as moved by this run to an end. Turning back changes
+// it, so that a write of a controller that was left behind fails.
+func (p *planner) token(to *Replaced) string {
+	end := ".to."
+	if p.state.AbortedFrom != "" {
+		end = ".back."
+	}
+	return p.facts.Run.UID + end + to.Anchor.Fingerprint.Short()
+}
+
+func (p *planner) point(to *Replaced, secret string) Action {
+	return Action{Verb: PointIssuer, Secret: secret, Token: p.token(to), ResourceVersion: p.facts.Pointer.ResourceVersion}
+}
+
+// turnedTooEarly undoes what somebody else did: an issuer is signed by the new
+// anchor, or would be by its next renewal, while pods do not trust it. Without
+// the old key there is only the way forward.
+func (p *planner) turnedTooEarly() bool {
+	from, to := p.state.From, p.state.To
+	if p.state.Path != v1alpha1.PathRotate || !from.known() || from.Anchor.ExpiredAt(p.now) || p.facts.PodsUnknown {
+		return false
+	}
+	secret, ok := p.facts.secretOf(from.Anchor.Fingerprint)
+	early := p.facts.anySignedBy(to.Anchor.Fingerprint)
+	astray := !p.facts.Policy.inPlace() && p.facts.Pointer.SecretName != secret
+	if !ok || !early && !astray || len(SwitchGate(SwitchQuestion{Pods: p.facts.Pods, To: to.Anchor, Covered: p.covered})) == 0 {
+		return false
+	}
+	if len(SwitchGate(SwitchQuestion{Pods: p.facts.Pods, To: from.Anchor, SignedBy: p.view.signers, Covered: p.covered})) > 0 || !p.facts.Bundle.Set.Contains(from.Anchor.Fingerprint) {
+		return false // back is no better than forward
+	}
+	p.state.SwitchedAt = noTime
+	if p.facts.Pointer.SecretName != secret {
+		p.act(p.point(from, secret), v1alpha1.SwitchedTooEarly, "somebody switched the issuer before every pod trusted its anchor: pointing back to the old one")
+		return true
+	}
+	p.renewUnder(from)
+	p.decide(v1alpha1.SwitchedTooEarly, "somebody switched the issuer before every pod trusted its anchor: it is being signed by the old one again")
+	return true
+}

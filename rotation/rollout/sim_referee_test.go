@@ -23,7 +23,7 @@ func (w *world) observeTruth() {
 	for i := range w.owners {
 		b := &w.books[i]
 		if b.epoch != w.epoch {
-			b.epoch, b.rolls, b.staleBack, b.revertedSinceRoll = w.epoch, 0, false, false
+			b.epoch, b.rolls, b.attempts, b.staleBack, b.revertedSinceRoll = w.epoch, 0, 0, false, false
 		}
 		stale, broken := false, false
 		verb, _ := rollout.VerbFor(w.spec(&w.owners[i]), w.policy())
@@ -252,11 +252,12 @@ func (w *world) refereeMark(c *controller, i int, a rollout.Action) {
 		w.foul("I3: %s is rolled again (%s) although its new pods were not stale", o.key, a.Mark)
 	case w.now.Sub(b.lastStale) > lately:
 		w.foul("I3: %s is rolled although nothing of it was stale lately", o.key)
-	case b.rolls >= simAttempts+1 && !w.blip(c):
-		w.foul("attempts: %s is rolled %d times", o.key, b.rolls+1)
+	case b.attempts >= simAttempts && !b.revertedSinceRoll && !w.blip(c):
+		w.foul("attempts: %s is rolled %d times", o.key, b.attempts+1)
 	}
 	if strings.HasPrefix(a.Mark, hashOf(w.bundle)) { // else decided before the bundle changed
 		b.rolls++
+		b.attempts += 1 - btoi(b.revertedSinceRoll)
 	}
 	b.staleBack, b.revertedSinceRoll = false, false
 }

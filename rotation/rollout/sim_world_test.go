@@ -61,15 +61,16 @@ type book struct {
 	ours      bool
 	lastWrite time.Time
 	// staleBack says that a pod of the last roll came back stale; rolls counts
-	// the template writes for the epoch.
-	epoch, rolls, reverts        int
-	staleBack, revertedSinceRoll bool
-	lastStale, staleSince        time.Time
-	lastBroken                   time.Time
-	userRoll                     time.Time
-	overlaid                     bool // somebody rolled it before our roll was complete
-	evicted                      int  // the pod last evicted
-	replaced                     bool
+	// the template writes for the epoch, attempts those that did not make good
+	// for a revert.
+	epoch, rolls, attempts, reverts int
+	staleBack, revertedSinceRoll    bool
+	lastStale, staleSince           time.Time
+	lastBroken                      time.Time
+	userRoll                        time.Time
+	overlaid                        bool // somebody rolled it before our roll was complete
+	evicted                         int  // the pod last evicted
+	replaced                        bool
 }
 
 type snapshot struct {

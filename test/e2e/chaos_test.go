@@ -1,0 +1,251 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle/bundletest"
+)
+
+// The scenarios of this file kill and stop the controller that all scenarios
+// share. They do not run in parallel, so that none of the others is under way.
+
+// The controller is killed three times while it rolls, each time when a
+// decision was stored a moment before: each workload is rolled once all the
+// same, and the budget holds across its lives.
+func TestEachWorkloadIsRolledOnceThoughTheControllerIsKilled(t *testing.T) {
+	const most = 3
+	m := newMesh(t, meshOptions{})
+	f := newFleet(m, 12)
+	history, decided := m.record(), m.decisions()
+	next := m.rotate()
+	spec := quick()
+	spec.Rollout.MaxConcurrent = new(intstr.FromInt32(most))
+	m.trust(*spec)
+	for _, done := range []int32{0, 3, 7} {
+		decided.await(func(s *v1alpha1.RolloutStatus) bool { return begun(s) > 0 && s.Wave.Completed >= done })
+		env.leader.kill()
+		restartLeader(t)
+	}
+	mt := m.awaitConverged(90*time.Second, m.root, next)
+
+	f.rolledOnce(history, mt.Status.Bundle.Hash)
+	f.carry(m.root, next)
+	n := 0
+	history.replay(func(i *instant) {
+		flying := 0
+		for _, d := range i.deployments() {
+			if inFlight(d, i.pods(d.Namespace, d.Name)) {
+				flying++
+			}
+		}
+		n = max(n, flying)
+	})
+	if n > most {
+		t.Errorf("%d workloads were in flight at once, want at most %d", n, most)
+	}
+}
+
+// A leader is stopped in its tracks when it has stored a decision and not
+// carried it out. Its successor does so, and rolls all towards yet another
+// bundle. The sleeper wakes up: nothing of what it had decided is done.
+func TestALeaderThatSleptDoesNotActOnWhatItHadDecided(t *testing.T) {
+	m := newMesh(t, meshOptions{})
+	f := newFleet(m, 8)
+	history, decided := m.record(), m.decisions()
+	standby := startStandby(t)
+	next := m.rotate()
+	m.trust(*quick())
+	decided.await(func(s *v1alpha1.RolloutStatus) bool { return begun(s) > 0 && s.Wave.Completed >= 3 })
+	sleeper := env.leader
+	if err := sleeper.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	env.leader = standby
+	first := m.awaitConverged(time.Minute, m.root, next).Status.Bundle.Hash
+	f.rolledOnce(history, first)
+	third := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
+	m.publish(m.root, next, third)
+	second := m.awaitConverged(time.Minute, m.root, next, third).Status.Bundle.Hash
+
+	if err := sleeper.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-sleeper.done:
+	case <-time.After(20 * time.Second):
+		t.Error("a leader that lost its lease goes on")
+	}
+	stays(t, 2*time.Second, func() error { return f.marks(history, first, second) })
+	f.carry(m.root, next, third)
+}
+
+// startStandby starts a second replica. When the test ends the one that is
+// stopped by then is killed, and the other goes on for the other scenarios.
+func startStandby(t *testing.T) *controller {
+	t.Helper()
+	dir, first := filepath.Dir(env.leader.log), env.leader
+	standby, err := startController(dir, "standby", filepath.Join(dir, "reanchor-controller.kubeconfig"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if first.kill(); env.leader == first {
+			env.leader = standby
+		}
+	})
+	return standby
+}
+
+// fleet is a namespace full of workloads: Deployments, which are rolled by
+// template, and a StatefulSet, which is rolled by eviction.
+type fleet struct {
+	t         *testing.T
+	namespace string
+	size      int
+	before    []corev1.Pod
+}
+
+func newFleet(m *meshWorld, size int) *fleet {
+	m.t.Helper()
+	f := &fleet{t: m.t, namespace: m.namespace("fleet"), size: size}
+	for i := range size {
+		deployment(m.t, f.namespace, f.name(i), 1, nil)
+	}
+	statefulSet(m.t, f.namespace, "evicted", 3, appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType})
+	ready(m.t, f.namespace, size+3)
+	f.before = pods(m.t, f.namespace)
+	return f
+}
+
+func (f *fleet) name(i int) string { return fmt.Sprintf("app-%d", i) }
+
+// rolledOnce checks that each Deployment was marked for the bundle and has one
+// more revision, and that each pod there was at first was ended, and no other.
+func (f *fleet) rolledOnce(history *timeline, hash string) {
+	f.t.Helper()
+	if err := f.marks(history, hash); err != nil {
+		f.t.Error(err)
+	}
+	have := revisions(f.t, f.namespace)
+	for i := range f.size {
+		if n := have[f.name(i)]; n != 2 {
+			f.t.Errorf("%s has %d revisions, want two", f.name(i), n)
+		}
+		if n := len(history.endings(f.namespace, f.name(i))); n != 1 {
+			f.t.Errorf("%d pods of %s were replaced, want one", n, f.name(i))
+		}
+	}
+	if n := revisionsOf(f.t, f.namespace, "evicted"); n != 1 {
+		f.t.Errorf("the StatefulSet has %d revisions, want one", n)
+	}
+	if diff := cmp.Diff(ordinals("evicted", 2, 1, 0), history.endings(f.namespace, "evicted")); diff != "" {
+		f.t.Errorf("evictions of the StatefulSet (-want +got):\n%s", diff)
+	}
+}
+
+// marks returns an error unless every Deployment was marked for just the
+// bundles, in that order.
+func (f *fleet) marks(history *timeline, hashes ...string) error {
+	f.t.Helper()
+	have := map[string][]string{}
+	history.replay(func(i *instant) {
+		if d, ok := i.change.object.(*appsv1.Deployment); ok && i.before != nil && mark(d) != mark(i.before) {
+			have[d.Name] = append(have[d.Name], mark(d))
+		}
+	})
+	for i := range f.size {
+		if diff := cmp.Diff(hashes, have[f.name(i)]); diff != "" {
+			return fmt.Errorf("marks of %s (-want +got):\n%s", f.name(i), diff)
+		}
+	}
+	return nil
+}
+
+// carry checks that every pod trusts the anchors.
+func (f *fleet) carry(anchors ...*bundletest.CA) {
+	f.t.Helper()
+	now, old := pods(f.t, f.namespace), uids(f.before)
+	if len(now) != len(f.before) {
+		f.t.Errorf("there are %d pods, want %d", len(now), len(f.before))
+	}
+	for i := range now {
+		if old[now[i].UID] || !anchorsOf(f.t, &now[i]).Equal(setOf(anchors...)) {
+			f.t.Errorf("pod %s does not carry the bundle", now[i].Name)
+		}
+	}
+}
+
+// decisions follows what the controller stores before it acts.
+type decisions struct {
+	t      *testing.T
+	name   string
+	events watch.Interface
+}
+
+func (m *meshWorld) decisions() *decisions {
+	m.t.Helper()
+	objects, err := dynamic.NewForConfig(env.lab.Config())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	w, err := objects.Resource(v1alpha1.GroupVersion.WithResource("meshtrusts")).Watch(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(w.Stop)
+	return &decisions{t: m.t, name: m.name, events: w}
+}
+
+// await returns at the moment that a status is stored of which match is true.
+func (d *decisions) await(match func(*v1alpha1.RolloutStatus) bool) {
+	d.t.Helper()
+	late := time.After(time.Minute)
+	for {
+		select {
+		case <-late:
+			d.t.Fatal("no such decision within a minute")
+		case e, ok := <-d.events.ResultChan():
+			if !ok {
+				d.t.Fatal("the watch of MeshTrusts ended")
+			}
+			var mt v1alpha1.MeshTrust
+			u, ok := e.Object.(*unstructured.Unstructured)
+			if !ok || u.GetName() != d.name {
+				continue
+			}
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &mt); err != nil {
+				d.t.Fatal(err)
+			}
+			if mt.Status.Rollout.Wave != nil && match(&mt.Status.Rollout) {
+				return
+			}
+		}
+	}
+}
+
+// begun counts the rolls by template that are decided and not seen yet.
+func begun(s *v1alpha1.RolloutStatus) int {
+	n := 0
+	for _, w := range s.InProgress {
+		if w.Verb == v1alpha1.VerbRestart && !w.Applied {
+			n++
+		}
+	}
+	return n
+}

@@ -48,6 +48,7 @@ func compact(tb testing.TB, text string) string {
 }
 
 func TestRealReviewsAreReadAsATypedDecodeReadsThem(t *testing.T) {
+	var p review.Parser
 	for name, text := range fixtures(t) {
 		t.Run(name, func(t *testing.T) {
 			want, err := reference(text)
@@ -55,7 +56,7 @@ func TestRealReviewsAreReadAsATypedDecodeReadsThem(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, text := range []string{text, compact(t, text)} {
-				got, err := review.Parse(text)
+				got, err := p.Parse(text)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -98,12 +99,13 @@ var shapes = []string{
 }
 
 func TestUnusualPodsAreReadAsATypedDecodeReadsThem(t *testing.T) {
+	var p review.Parser
 	for _, shape := range shapes {
 		want, err := reference(wrap(shape))
 		if err != nil {
 			t.Fatalf("%s: %v", shape, err)
 		}
-		got, err := review.Parse(wrap(shape))
+		got, err := p.Parse(wrap(shape))
 		if err != nil {
 			t.Fatalf("%s: %v", shape, err)
 		}
@@ -230,8 +232,10 @@ func FuzzParseAgreesWithATypedDecode(f *testing.F) {
 			f.Add(tc.text)
 		}
 	}
+	// One after the other through the same memory, as in a handler.
+	var p review.Parser
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := review.Parse(text)
+		got, err := p.Parse(text)
 		if err != nil {
 			if got != nil {
 				t.Fatal("an error comes with a request")

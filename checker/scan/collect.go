@@ -34,6 +34,8 @@ type collection struct {
 	index   map[string]int
 	roots   []checker.Root
 	exclude []glob
+	// known gives roles to files that no profile led to.
+	known known
 }
 
 // collect lists the files. Named paths come first: their faults weigh more.
@@ -42,6 +44,9 @@ func (s *Scanner) collect(ctx context.Context, t Targets) *collection {
 	c.found = make([]found, 0, len(s.cache.last))
 	for _, e := range t.Exclude {
 		c.exclude = append(c.exclude, parseGlob(e))
+	}
+	if len(t.Paths) > 0 {
+		c.known = knownFrom(s.Detect(profile.All()))
 	}
 	for _, p := range t.Paths {
 		c.path(ctx, path.Clean(p))
@@ -67,6 +72,9 @@ func (c *collection) add(f found) {
 			c.found[i].use = f.use
 		}
 		return
+	}
+	if f.use.Role == "" {
+		f.use = c.known.use(f.host)
 	}
 	if f.use.Purpose == 0 && namedLikeCA(f.host) {
 		f.use.Purpose = checker.CA

@@ -164,3 +164,19 @@ func TestProfilesAreWellFormed(t *testing.T) {
 		}
 	}
 }
+
+func TestANamedFileHasTheRoleThatItsNodeGivesIt(t *testing.T) {
+	p := newPlace(t)
+	if err := checkertest.Write(p.root, checkertest.Kops130, checkertest.Options{Now: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	const me = checkertest.MainVolume + "/pki/" + checkertest.Token + "/peers/me.crt"
+	f := p.look(paths(me)).Files[0]
+	if f.Use.Role != "etcd-peer" || f.Use.Instance != "main" || !strings.HasPrefix(f.Use.Renew, "restart etcd-manager") {
+		t.Errorf("use %+v", f.Use)
+	}
+	p.cert("/home/me/me.crt", "x")
+	if f := p.look(paths("/home/me/me.crt")).Files[0]; f.Use != (checker.Use{}) {
+		t.Errorf("a file of no profile: use %+v", f.Use)
+	}
+}

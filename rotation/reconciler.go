@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
@@ -106,7 +107,7 @@ func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (
 	case err != nil:
 		return reconcile.Result{}, err
 	}
-	r.reporter.decided(before, mt, d)
+	r.reporter.decided(before, mt, d, o.finder(ctx))
 	acted := r.act(ctx, mt, o, d)
 	return reconcile.Result{RequeueAfter: r.after(d, stored, now)}, acted
 }
@@ -180,11 +181,22 @@ func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observa
 		case err != nil:
 			faults = append(faults, err)
 		default:
-			r.reporter.acted(mt, a)
+			r.reporter.acted(mt, a, o.finder(ctx))
 			r.memory.wrote(mt.Name, a, written.Generation, r.clock.Now())
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// finder finds workloads as they were observed.
+func (o *observation) finder(ctx context.Context) finder {
+	return func(key rollout.Key) *corev1.ObjectReference {
+		found, err := o.writer.Reader.Read(ctx, key, owner.Surroundings{})
+		if err != nil {
+			return referenceTo(key, "") // an event without the UID is better than none
+		}
+		return referenceTo(key, found.UID)
+	}
 }
 
 // inForce returns an error when the MeshTrust is not as it was stored with the

@@ -6,7 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -48,7 +48,7 @@ func (r *reporter) forget(name string) {
 }
 
 // decided reports a decision that has been stored.
-func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision) {
+func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision, find finder) {
 	r.metrics.observe(mt, d)
 	for _, kind := range v1alpha1.MeshTrustConditions() {
 		was, is := apimeta.FindStatusCondition(before.Status.Conditions, kind), apimeta.FindStatusCondition(mt.Status.Conditions, kind)
@@ -62,10 +62,10 @@ func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision) {
 		if e.Failed {
 			kind = corev1.EventTypeWarning
 		}
-		r.both(mt, e.Key, note{kind, e.Reason, "Roll", e.Message})
+		r.both(mt, find(e.Key), note{kind, e.Reason, "Roll", e.Message})
 	}
 	for _, key := range givenWay(before, mt) {
-		r.both(mt, key, note{corev1.EventTypeWarning, v1alpha1.RevertedTwice, "Roll",
+		r.both(mt, find(key), note{corev1.EventTypeWarning, v1alpha1.RevertedTwice, "Roll",
 			"somebody removes the annotation " + v1alpha1.RestartedForAnnotation + " from its template; its pods are evicted instead"})
 	}
 }
@@ -103,13 +103,13 @@ func eventType(condition, status string) string {
 }
 
 // acted reports a write to a workload.
-func (r *reporter) acted(mt *v1alpha1.MeshTrust, a rollout.Action) {
+func (r *reporter) acted(mt *v1alpha1.MeshTrust, a rollout.Action, find finder) {
 	r.metrics.wrote(mt.Name, a.Verb)
 	if a.Verb == v1alpha1.VerbEvict {
-		r.both(mt, a.Key, note{corev1.EventTypeNormal, v1alpha1.Evicted, "Evict", "evicted pod " + a.Pod.Name + " to replace its trust bundle"})
+		r.both(mt, find(a.Key), note{corev1.EventTypeNormal, v1alpha1.Evicted, "Evict", "evicted pod " + a.Pod.Name + " to replace its trust bundle"})
 		return
 	}
-	r.both(mt, a.Key, note{corev1.EventTypeNormal, v1alpha1.Restarted, "Roll", "rolled for trust bundle " + shortHash(rollout.Mark(mt.Status.Rollout.BundleHash, a.Attempt))})
+	r.both(mt, find(a.Key), note{corev1.EventTypeNormal, v1alpha1.Restarted, "Roll", "rolled for trust bundle " + shortHash(rollout.Mark(mt.Status.Rollout.BundleHash, a.Attempt))})
 }
 
 // note is what an event says.
@@ -121,13 +121,17 @@ type note struct {
 }
 
 // both writes an event on the MeshTrust and one on the workload.
-func (r *reporter) both(mt *v1alpha1.MeshTrust, key rollout.Key, n note) {
-	workload := referenceTo(key)
-	r.recorder.Eventf(mt, workload, n.kind, string(n.reason), n.action, "%s: %s", key, n.message)
+func (r *reporter) both(mt *v1alpha1.MeshTrust, workload *corev1.ObjectReference, n note) {
+	r.recorder.Eventf(mt, workload, n.kind, string(n.reason), n.action, "%s %s/%s: %s", workload.Kind, workload.Namespace, workload.Name, n.message)
 	r.recorder.Eventf(workload, mt, n.kind, string(n.reason), n.action, "%s (MeshTrust %s)", n.message, mt.Name)
 }
 
-func referenceTo(key rollout.Key) runtime.Object {
+// finder returns the reference to a workload.
+type finder func(rollout.Key) *corev1.ObjectReference
+
+// referenceTo refers to a workload. kubectl describe shows the events with the
+// UID of the object only; it is empty where the workload has gone.
+func referenceTo(key rollout.Key, uid types.UID) *corev1.ObjectReference {
 	version := "v1"
 	if key.Group == "argoproj.io" {
 		version = "v1alpha1"
@@ -135,7 +139,7 @@ func referenceTo(key rollout.Key) runtime.Object {
 	if key.Group != "" {
 		version = key.Group + "/" + version
 	}
-	return &corev1.ObjectReference{APIVersion: version, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}
+	return &corev1.ObjectReference{APIVersion: version, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, UID: uid}
 }
 
 // shortHash keeps enough of a mark for a person to compare.

@@ -26,7 +26,7 @@ func TestARollIsReportedInColumnsAndEvents(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, meshOptions{spec: quick()})
 	ns := m.namespace("apps")
-	deployment(t, ns, "app", 2, nil)
+	app := deployment(t, ns, "app", 2, nil)
 	ready(t, ns, 2)
 	m.awaitConverged(30*time.Second, m.root)
 	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", bundletest.From(time.Now().Add(-time.Hour), 24*time.Hour))
@@ -61,10 +61,14 @@ func TestARollIsReportedInColumnsAndEvents(t *testing.T) {
 		}
 		return nil
 	})
-	// kubectl describe finds an event by the UID, where it knows one.
-	for _, e := range events(t, "default") {
-		if mt := m.status(); e.Regarding.Kind == "MeshTrust" && e.Regarding.Name == m.name && e.Regarding.UID != mt.UID {
-			t.Errorf("the event %q is about the UID %q, want %q", e.Note, e.Regarding.UID, mt.UID)
+	// kubectl describe finds events by the UID.
+	for _, e := range slices.Concat(events(t, "default"), events(t, ns)) {
+		uid := app.UID
+		if e.Regarding.Kind == "MeshTrust" {
+			uid = m.status().UID
+		}
+		if (e.Regarding.Name == m.name || e.Regarding.Name == "app") && e.Regarding.UID != uid {
+			t.Errorf("the event %q is about the UID %q, want %q", e.Note, e.Regarding.UID, uid)
 		}
 	}
 	m.nothingLeaks(ns, m.root, next)

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,8 @@ type Handler struct {
 	clock    clock.PassiveClock
 	metrics  *Metrics
 	memory   sync.Pool
+	// large has one entry for each large body at hand.
+	large chan struct{}
 }
 
 // memory is what a request needs and the next one uses again.
@@ -45,6 +48,7 @@ type memory struct {
 	parser review.Parser
 	in     []byte // never empty
 	out    []byte
+	large  bool // it has an entry in the handler's large
 }
 
 // Sources are what both handlers work with.
@@ -64,12 +68,20 @@ func NewValidate(s Sources) *Handler { return newHandler(KindValidate, (*Snapsho
 func newHandler(kind Kind, decide decider, s Sources) *Handler {
 	return &Handler{
 		kind: kind, decide: decide, snapshot: s.Snapshot, clock: s.Clock, metrics: s.Metrics,
+		large:  make(chan struct{}, maxLarge),
 		memory: sync.Pool{New: func() any { return &memory{in: make([]byte, bufferSize)} }},
 	}
 }
 
 // bufferSize fits nearly every pod.
 const bufferSize = 32 << 10
+
+// Bodies that are larger than largeBody are read maxLarge at a time, so that
+// nobody fills the memory with requests that are only just allowed.
+const (
+	largeBody = 256 << 10
+	maxLarge  = 4
+)
 
 // refusal is an answer without a review.
 type refusal struct {
@@ -106,7 +118,8 @@ func (h *Handler) answer(r *http.Request, m *memory, now time.Time) (*review.Req
 	if refused := checkHeader(r); refused != nil {
 		return nil, Decision{}, refused
 	}
-	text, err := m.read(r)
+	defer h.leave(m)
+	text, err := h.read(r, m)
 	if err != nil {
 		return nil, Decision{}, err
 	}
@@ -138,7 +151,7 @@ func checkHeader(r *http.Request) *refusal {
 // read reads the whole body and returns it as text, which is in m and good until
 // m is used again: nothing of a request may be kept without a copy of it, as
 // bundle.Cache makes one. In return a request of 11 KB leaves next to no garbage.
-func (m *memory) read(r *http.Request) (string, *refusal) {
+func (h *Handler) read(r *http.Request, m *memory) (string, *refusal) {
 	if r.ContentLength > MaxBody {
 		return "", tooLarge(r.Body)
 	}
@@ -152,9 +165,33 @@ func (m *memory) read(r *http.Request) (string, *refusal) {
 			return unsafe.String(unsafe.SliceData(m.in), n), nil
 		case err != nil:
 			return "", &refusal{http.StatusBadRequest, "reading the request's body: it ended too early"}
-		case n == len(m.in):
-			m.in = append(m.in, make([]byte, n)...)
+		case n < len(m.in):
+			continue
 		}
+		if n >= largeBody && !h.enter(r.Context(), m) {
+			return "", &refusal{http.StatusServiceUnavailable, "too many large requests at a time"}
+		}
+		m.in = append(m.in, make([]byte, n)...)
+	}
+}
+
+// enter waits for the right to read a large body.
+func (h *Handler) enter(ctx context.Context, m *memory) bool {
+	if m.large {
+		return true
+	}
+	select {
+	case h.large <- struct{}{}:
+		m.large = true
+	case <-ctx.Done():
+	}
+	return m.large
+}
+
+func (h *Handler) leave(m *memory) {
+	if m.large {
+		m.large = false
+		<-h.large
 	}
 }
 

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -249,4 +250,38 @@ func TestRequestsLeaveNothingBehindInEachOther(t *testing.T) {
 func reviewOf(uid, pod string) string {
 	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"` + uid + `","operation":"CREATE","namespace":"emoji",` +
 		`"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"object":` + pod + `}}`
+}
+
+func TestLargeBodiesTakeTurns(t *testing.T) {
+	stamp, _, _ := handlers(t, webhook.NewSnapshot(world(), nil))
+	large := reviewOf("u", `{"apiVersion":"v1","kind":"Pod","metadata":{"x":"`+strings.Repeat("x", 2<<20)+`"}}`)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if w := call(stamp, strings.NewReader(large)); w.Code != http.StatusOK {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		})
+	}
+	wg.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for range 4 { // as many as there may be, which never end
+		in, out := io.Pipe()
+		t.Cleanup(func() { _ = out.Close() })
+		go call(stamp, in)
+		if _, err := io.WriteString(out, large[:1<<20]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(large))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	stamp.ServeHTTP(w, r)
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("one more is answered with %d", w.Code)
+	}
+	if w := call(stamp, strings.NewReader(reviewText(t, "bare-pod"))); w.Code != http.StatusOK {
+		t.Errorf("a pod of the usual size is answered with %d", w.Code)
+	}
 }

@@ -3,7 +3,8 @@
 //
 // Parse goes over the text once and keeps what a decision needs. It is strict:
 //
-//   - the text is one JSON value in valid UTF-8, nested at most MaxDepth deep;
+//   - the text is one JSON value in valid UTF-8, nested at most MaxDepth deep,
+//     of at most MaxValues members and elements;
 //   - no object anywhere has two members of one name;
 //   - member names are exact. The API server writes them so, and a decoder that
 //     also took "Spec" for "spec" could be shown another pod than the one that

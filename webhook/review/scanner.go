@@ -11,6 +11,10 @@ import (
 // managedFields is about 20 deep.
 const MaxDepth = 200
 
+// MaxValues bounds the members and elements in one text, and with them the
+// memory that a text of a given length can ask for. A pod of 11 KB has about 700.
+const MaxValues = 1 << 18
+
 // fewNames is up to how many members of an object are compared one by one when
 // looking for duplicates; with more a set is kept, so that the time stays
 // proportional to the text.
@@ -20,9 +24,10 @@ var errSyntax = errors.New("not valid JSON")
 
 // scanner reads JSON text once, from start to end.
 type scanner struct {
-	text  string
-	pos   int
-	depth int
+	text   string
+	pos    int
+	depth  int
+	values int
 	// names holds the member names of all objects that are open.
 	names []string
 }
@@ -91,6 +96,9 @@ func (s *scanner) object(member func(name string) error) error {
 	first := len(s.names)
 	var many map[string]struct{}
 	for more := s.space() != '}'; more; {
+		if err := s.count(); err != nil {
+			return err
+		}
 		name, err := s.name()
 		if err != nil {
 			return err
@@ -158,6 +166,9 @@ func (s *scanner) array(element func() error) error {
 	}
 	var err error
 	for more := s.space() != ']'; more; {
+		if err := s.count(); err != nil {
+			return err
+		}
 		if err := element(); err != nil {
 			return err
 		}
@@ -166,6 +177,14 @@ func (s *scanner) array(element func() error) error {
 		}
 	}
 	return s.close(']')
+}
+
+// count counts one more member or element.
+func (s *scanner) count() error {
+	if s.values++; s.values > MaxValues {
+		return s.fail(fmt.Sprintf("more than %d values", MaxValues))
+	}
+	return nil
 }
 
 func (s *scanner) open(c byte) error {
@@ -193,84 +212,6 @@ func (s *scanner) comma(closing byte) (bool, error) {
 		return false, s.fail("want ',' or '" + string(rune(closing)) + "'")
 	}
 }
-
-// skip reads a value of any kind and keeps nothing of it.
-func (s *scanner) skip() error {
-	switch c := s.space(); {
-	case c == '{':
-		return s.object(s.skipMember)
-	case c == '[':
-		return s.array(s.skip)
-	case c == '"':
-		_, _, err := s.raw()
-		return err
-	case c == '-' || isDigit(c):
-		return s.number()
-	default:
-		return s.word()
-	}
-}
-
-func (s *scanner) skipMember(string) error { return s.skip() }
-
-func (s *scanner) word() error {
-	for _, word := range [...]string{"true", "false", "null"} {
-		if strings.HasPrefix(s.text[s.pos:], word) {
-			s.pos += len(word)
-			return nil
-		}
-	}
-	return s.fail("want a value")
-}
-
-// number skips a number (RFC 8259, section 6).
-func (s *scanner) number() error {
-	s.sign("-")
-	if s.peek() == '0' {
-		s.pos++
-	} else if err := s.digits(); err != nil {
-		return err
-	}
-	if s.peek() == '.' {
-		s.pos++
-		if err := s.digits(); err != nil {
-			return err
-		}
-	}
-	if c := s.peek(); c != 'e' && c != 'E' {
-		return nil
-	}
-	s.pos++
-	s.sign("+-")
-	return s.digits()
-}
-
-// sign skips one of the signs, if it is there.
-func (s *scanner) sign(signs string) {
-	if c := s.peek(); c != 0 && strings.IndexByte(signs, c) >= 0 {
-		s.pos++
-	}
-}
-
-func (s *scanner) peek() byte {
-	if s.pos < len(s.text) {
-		return s.text[s.pos]
-	}
-	return 0
-}
-
-// digits skips at least one digit.
-func (s *scanner) digits() error {
-	if !isDigit(s.peek()) {
-		return s.fail("want a digit")
-	}
-	for isDigit(s.peek()) {
-		s.pos++
-	}
-	return nil
-}
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // reset makes the scanner begin with another text, and checks what holds for
 // the text as a whole.

@@ -1,0 +1,126 @@
+package lifecycle_test
+
+import (
+	"fmt"
+
+	"github.com/reanchor/reanchor/rotation/lifecycle"
+)
+
+// foul is a broken invariant.
+type foul string
+
+func (w *world) foul(format string, args ...any) { panic(foul(fmt.Sprintf(format, args...))) }
+
+// excuse ends the judging of what somebody else has broken.
+func (w *world) excuse(why string) {
+	if w.excused == "" {
+		w.excused = why
+		w.logf("excused: %s", why)
+		w.tally["worlds broken by others"]++
+	}
+}
+
+// refereeWorld looks at every pair of live pods: each must verify the other's
+// leaf.
+func (w *world) refereeWorld() {
+	if w.excused != "" {
+		return
+	}
+	var leaves mask
+	for _, p := range w.pods {
+		if p.alive(w.now) {
+			leaves |= 1 << p.leaf
+		}
+	}
+	for _, p := range w.pods {
+		if p.alive(w.now) && leaves&^p.trust != 0 {
+			w.foul("handshake: %s trusts %b, leaves are of %b", p.name, p.trust, leaves)
+		}
+	}
+}
+
+// refereeSign is invariant I1 at the moment at which it counts.
+func (w *world) refereeSign(before, after int) {
+	if before == after || w.excused != "" {
+		return
+	}
+	for _, p := range w.pods {
+		if p.trust&(1<<before) != 0 && p.trust&(1<<after) == 0 && !w.acknowledged(p) {
+			w.foul("I1: the issuer is signed by ca%d, pod %s trusts %b", after, p.name, p.trust)
+		}
+	}
+	w.tally["switches"]++
+}
+
+func (w *world) acknowledged(p *simPod) bool {
+	if w.run == nil {
+		return false
+	}
+	for _, a := range w.run.ack {
+		if a.Name == p.workload {
+			return true
+		}
+	}
+	return false
+}
+
+// refereePublish is invariant I2, and that foreign anchors survive.
+func (w *world) refereePublish(before, after mask) {
+	gone := before &^ after
+	if gone&(1<<foreignCA) != 0 {
+		w.foul("a foreign anchor was dropped")
+	}
+	if w.excused != "" {
+		return
+	}
+	for _, p := range w.pods {
+		if p.alive(w.now) && gone&(1<<p.leaf) != 0 {
+			w.foul("I2: ca%d was dropped, pod %s has a leaf of it until %s", p.leaf, p.name, p.leafEnds.Sub(simBase))
+		}
+	}
+	for _, r := range w.signers {
+		if r.ready && gone&(1<<r.issuer.signer) != 0 {
+			w.foul("I2: ca%d was dropped, %s signs under it", r.issuer.signer, r.name)
+		}
+	}
+}
+
+// refereeRoll is invariant I9.
+func (w *world) refereeRoll(what string) {
+	if w.published.set&(1<<w.issuer.signer) == 0 && w.excused == "" {
+		w.foul("I9: %s is rolled towards %b, the issuer is of ca%d", what, w.published.set, w.issuer.signer)
+	}
+}
+
+// refereeRenew: a run has one anchor issued, whatever crashes.
+func (w *world) refereeRenew() {
+	w.renewedFor[w.run.uid]++
+	if n := w.renewedFor[w.run.uid]; n > 1 {
+		w.foul("intent: the run has %d anchors issued", n)
+	}
+}
+
+// refereeEnd looks at how a run left the mesh.
+func (w *world) refereeEnd() {
+	s := w.run.state
+	w.tally["ended "+string(s.Outcome)]++
+	if s.Outcome == lifecycle.Failed && s.AbortedFrom != "" {
+		w.tally["aborted from "+string(s.AbortedFrom)]++
+	}
+	w.tally["path "+string(s.Path)]++
+	if s.Outcome == lifecycle.Complete {
+		to := w.ca.mask(w.ca.set(^mask(0)).Intersect(setOf(s.To.Anchor)))
+		if mask(1<<w.issuer.signer) != to {
+			w.foul("end: complete, and the issuer is of ca%d, not of %b", w.issuer.signer, to)
+		}
+		if own := w.published.set &^ (1 << foreignCA); own != to && w.excused == "" && !w.cfg.inPlace {
+			w.foul("end: complete, and the bundle holds %b besides %b", own, to)
+		}
+	}
+	if s.Outcome == lifecycle.Failed && s.AbortedFrom != "" && s.From != nil && w.excused == "" {
+		from := w.ca.mask(setOf(s.From.Anchor))
+		if mask(1<<w.issuer.signer) != from {
+			w.foul("end: aborted, and the issuer is of ca%d, not of %b", w.issuer.signer, from)
+		}
+	}
+}

@@ -1,0 +1,397 @@
+package lifecycle_test
+
+import (
+	"flag"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/lifecycle"
+)
+
+var (
+	simSteps = flag.Int("sim.steps", 1_000_000, "steps of the simulation, over all worlds")
+	simSeed  = flag.Uint64("sim.seed", 0, "simulate only the world of this seed, and print what happens")
+)
+
+// config is how one world differs from another.
+type config struct {
+	inPlace, writer, restart bool
+	short                    bool // the first anchor ends early
+	mutant                   mutant
+	trace                    bool
+}
+
+// mutant is a rule that is taken away, to see that the simulation notices.
+type mutant int
+
+const (
+	none mutant = iota
+	noGateSwitch
+	noGateLeaf
+	noI9
+	noFence
+	noConfirm
+	noPointer
+	noStanding
+	actFirst
+	noConflict
+)
+
+// mutate takes away what a controller sees.
+func (w *world) mutate(f *lifecycle.Facts) {
+	switch w.cfg.mutant {
+	case noGateSwitch:
+		for i := range f.Pods {
+			f.Pods[i].Trust = &mesh.Trust{Knowledge: mesh.Reloads}
+		}
+	case noGateLeaf:
+		for i := range f.Pods {
+			f.Pods[i].StartedAt = w.now.Add(time.Hour)
+		}
+	case noI9:
+		f.Bundle.Set = f.Bundle.Set.Union(f.Issuers[0].SignedBy)
+	case noConfirm:
+		f.Identity.None, f.Policy.FileDelay = true, 0
+	}
+}
+
+func newWorld(seed uint64, ca *authorities, cfg config) *world {
+	w := &world{
+		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 7)), ca: ca, now: simBase, tally: map[string]int{}, renewedFor: map[string]int{},
+	}
+	if cfg.mutant == none || cfg.mutant == actFirst || cfg.mutant == noI9 {
+		w.cfg.inPlace, w.cfg.writer = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
+	}
+	w.cfg.inPlace = w.cfg.inPlace || cfg.mutant == noStanding
+	w.cfg.restart = w.rng.IntN(3) == 0
+	w.cfg.short = cfg.mutant == none && w.rng.IntN(10) == 0
+	first := w.issueCA()
+	if w.cfg.short {
+		first = shortLived
+	}
+	name := "mesh-anchor-1"
+	w.anchors = []simCert{{name: name, secret: name, gen: 1, ca: first, rv: w.rv(), labelled: true, secretLabel: true}}
+	w.pointer.secret, w.pointerRV = name, w.rv()
+	w.issuer = simCert{name: "issuer", secret: "issuer", rv: w.rv(), ca: -1, signer: first, id: 1, notBefore: simBase.Add(-w.between(0, simRenewAfter))}
+	w.issuer.notAfter = w.issuer.notBefore.Add(simIssuer)
+	w.issuerHistory = []issuerAt{{simBase.Add(-time.Hour), w.issuer}}
+	w.published = holder{true, 1<<first | 1<<foreignCA, w.rv()}
+	w.rolledHash, w.seenAt, w.fencedAt = w.published.set, simBase.Add(-time.Hour), simBase.Add(-time.Hour)
+	if w.cfg.inPlace && !w.cfg.writer {
+		w.carrier = holder{true, 1 << first, w.rv()}
+	}
+	for range 3 {
+		w.inject = append(w.inject, &injector{serves: w.published.set})
+	}
+	for i := range 2 {
+		w.controllers = append(w.controllers, &controller{id: i, skew: w.between(-simSkew/2, simSkew/2)})
+		r := w.newReplica()
+		r.trust, r.issuer, r.ready = w.published.set, w.issuer, true
+	}
+	for i := range 3 {
+		for range 1 + w.rng.IntN(2) {
+			w.newPod("web" + strconv.Itoa(i))
+		}
+	}
+	w.idRV = w.rv()
+	return w
+}
+
+func (w *world) newRun(name string) {
+	w.runN++
+	w.run = &simRun{name: name, uid: "uid" + strconv.Itoa(w.runN), rv: w.rv()}
+	w.logf("rotation %s begins", name)
+}
+
+// step lets time pass and one thing happen everywhere.
+func (w *world) step() {
+	w.steps++
+	d := w.between(0, 2*time.Second)
+	if w.rng.IntN(5) == 0 {
+		d = w.between(0, 30*time.Second)
+	}
+	w.now = w.now.Add(d)
+	w.kubelets()
+	w.signing()
+	w.proxies()
+	w.certManager()
+	w.trustManager()
+	w.roller()
+	for _, c := range w.controllers {
+		if w.rng.IntN(2) == 0 {
+			c.step(w)
+		}
+	}
+	if !w.quiet && w.rng.IntN(12) == 0 {
+		w.disturb()
+	}
+	if w.excused == "" && w.cfg.short && !w.now.Before(w.ca.anchors[shortLived].NotAfter.Add(-simLeaf)) && w.issuer.signer == shortLived {
+		w.excuse("the anchor expires before it was rotated")
+	}
+	w.refereeWorld()
+}
+
+// disturb does what users, nodes and other actors do.
+func (w *world) disturb() {
+	switch n := w.rng.IntN(100); {
+	case n < 12 && (w.run == nil || w.run.state.Outcome != ""):
+		w.newRun("manual-" + strconv.Itoa(w.runN))
+	case n < 24:
+		w.newPod("web" + strconv.Itoa(w.rng.IntN(3)))
+	case n < 36:
+		if p := w.pods[w.rng.IntN(len(w.pods))]; p.dieAt.IsZero() && len(w.pods) > 4 {
+			p.dieAt = w.now.Add(w.between(0, time.Minute))
+		}
+	case n < 44:
+		w.crash()
+	case n < 50:
+		w.takeOver()
+	case n < 54:
+		w.cmDownUntil = w.now.Add(w.between(0, time.Minute))
+	case n < 58:
+		w.tmDownUntil = w.now.Add(w.between(0, time.Minute))
+	case n < 68:
+		w.oddPod()
+	case n < 80:
+		w.user()
+	default:
+		w.foreign()
+	}
+}
+
+// oddPod creates a pod that is not rolled, or that cannot be judged for a while.
+func (w *world) oddPod() {
+	switch w.rng.IntN(6) {
+	case 0:
+		p := w.newPod("bare")
+		p.reason = string(v1alpha1.BarePod)
+	case 1:
+		p := w.newPod("job")
+		p.reason, p.endsAt = string(v1alpha1.JobPod), w.now.Add(w.between(time.Minute, 40*time.Minute))
+	default:
+		p := w.pods[w.rng.IntN(len(w.pods))]
+		p.unknown = !p.unknown
+	}
+}
+
+// user suspends, aborts and goes on.
+func (w *world) user() {
+	r := w.run
+	if r == nil || r.state.Outcome != "" {
+		return
+	}
+	switch n := w.rng.IntN(10); {
+	case n < 2:
+		r.suspend = !r.suspend
+	case n < 5:
+		r.suspend = false
+	case n < 6:
+		r.abort = true
+		w.logf("user aborts in %s", r.state.Phase)
+	case n < 7:
+		w.acknowledge()
+	default:
+		return
+	}
+	r.rv = w.rv()
+}
+
+// acknowledge names every workload that is not rolled: its pods may break.
+func (w *world) acknowledge() {
+	for _, p := range w.pods {
+		if p.reason != "" && !w.acknowledged(p) {
+			w.run.ack = append(w.run.ack, v1alpha1.Acknowledgement{Namespace: "app", Kind: "Deployment", Name: p.workload})
+			w.excuse("a pod was acknowledged that lacks an anchor")
+		}
+	}
+}
+
+// foreign are the deeds of others. What they break is not held against us, but
+// it must come to an end all the same.
+func (w *world) foreign() {
+	switch n := w.rng.IntN(20); {
+	case n < 6 && !w.cfg.inPlace && !w.issuer.issuing: // safe at any moment
+		w.issuer.issuing, w.issuer.issuingAt, w.issuer.rv = true, w.now, w.rv()
+		w.tally["foreign renewals"]++
+	case n < 8 && w.cfg.inPlace && w.rng.IntN(3) == 0 && !w.anchors[0].issuing && w.mayRenewAnchor():
+		w.anchors[0].issuing, w.anchors[0].issuingAt, w.anchors[0].rv = true, w.now, w.rv()
+		w.tally["foreign anchor renewals"]++
+	case n < 11 && !w.cfg.writer:
+		w.logf("somebody deletes the carrier")
+		w.deleteCarrier()
+	case n < 13:
+		w.logf("somebody deletes the archive")
+		w.archive = holder{}
+	case n < 14 && !w.cfg.inPlace && w.rng.IntN(4) == 0:
+		w.early()
+	case n < 16 && !w.cfg.inPlace && w.rng.IntN(4) == 0:
+		w.unlabel()
+	}
+}
+
+// mayRenewAnchor leaves out what no controller could make good: an issuer that
+// renews itself within the moment that it takes to hold it back, and a renewal
+// before the standing rule is written.
+func (w *world) mayRenewAnchor() bool {
+	a := mask(1 << w.anchors[0].ca)
+	carried := w.carrier.set&a != 0 || w.cfg.writer && w.published.set&a != 0
+	soon := !w.now.Before(w.issuer.notBefore.Add(simRenewAfter-3*time.Minute)) && !w.issuer.heldSeen
+	paused := w.run != nil && w.run.suspend && w.run.state.Outcome == ""
+	return carried && !soon && !w.issuer.issuing && !paused
+}
+
+func (w *world) deleteCarrier() { w.carrier = holder{} }
+
+// early points the issuer at the newest anchor before its time.
+func (w *world) early() {
+	c := &w.anchors[len(w.anchors)-1]
+	if c.ca < 0 || c.secret == w.pointer.secret {
+		return
+	}
+	w.excuse("somebody moved the pointer")
+	w.pointer.before, w.pointedAt = w.pointer.secret, w.now
+	w.pointer.secret, w.pointerRV = c.secret, w.rv()
+	w.issuer.issuing, w.issuer.issuingAt, w.issuer.rv = true, w.now, w.rv()
+}
+
+// unlabel takes the label from a generation that is in use.
+func (w *world) unlabel() {
+	c := &w.anchors[w.rng.IntN(len(w.anchors))]
+	if c.labelled {
+		w.excuse("somebody took a label away")
+		c.labelled, c.rv = false, w.rv()
+	}
+}
+
+func (w *world) crash() {
+	c := w.controllers[w.leader]
+	w.logf("c%d crashes in stage %d", c.id, c.stage)
+	*c = controller{id: c.id, skew: c.skew}
+}
+
+// takeOver freezes the leader in whatever it is doing; it wakes up at some time.
+func (w *world) takeOver() {
+	old := w.controllers[w.leader]
+	old.frozen = w.now.Add(w.between(time.Second, 20*time.Minute))
+	w.leader = 1 - w.leader
+	next := w.controllers[w.leader]
+	next.frozen, next.stage, next.cachedAt = time.Time{}, idle, time.Time{}
+	w.now = w.now.Add(10 * time.Second)
+	w.logf("c%d takes over from c%d in stage %d", next.id, old.id, old.stage)
+}
+
+// calm ends the disturbances and puts right what only people can.
+func (w *world) calm() {
+	w.quiet = true
+	w.logf("calm")
+	w.cmDownUntil, w.tmDownUntil = time.Time{}, time.Time{}
+	for _, p := range w.pods {
+		p.unknown = false
+		if p.reason == string(v1alpha1.BarePod) {
+			p.dieAt = w.now.Add(time.Minute)
+		}
+	}
+	if w.run == nil {
+		w.newRun("manual")
+	}
+	w.run.suspend = false
+	w.run.rv = w.rv()
+}
+
+// simulate runs one world and returns the foul, if there was one.
+func simulate(seed uint64, ca *authorities, cfg config) (w *world, f foul) {
+	w = newWorld(seed, ca, cfg)
+	defer func() {
+		if r := recover(); r != nil {
+			x, ok := r.(foul)
+			if !ok {
+				panic(r)
+			}
+			f = x
+		}
+	}()
+	for range 300 + w.rng.IntN(1500) {
+		w.step()
+	}
+	w.calm()
+	for range 6000 {
+		if w.run.state.Outcome != "" {
+			w.refereeRest()
+			return w, ""
+		}
+		w.step()
+	}
+	d := w.controllers[w.leader].decision
+	w.foul("it does not end: %s: %s: %s %v", w.run.state.Phase, d.Reason, d.Message, d.BlockedBy)
+	return w, ""
+}
+
+// refereeRest looks at the world after the end: what is left midway is taken up
+// again, and the mesh comes to rest.
+func (w *world) refereeRest() {
+	for range 6000 {
+		w.step()
+		if w.run.state.Outcome != "" && w.rng.IntN(100) == 0 && w.published.set&(1<<w.issuer.signer) != 0 {
+			return
+		}
+	}
+	w.foul("it does not come to rest: %s", w.run.state.Phase)
+}
+
+func TestSimulatedRotationsKeepTheInvariantsAndEnd(t *testing.T) {
+	ca := newAuthorities(t)
+	if *simSeed > 0 {
+		w, f := simulate(*simSeed, ca, config{trace: true})
+		t.Log(strings.Join(w.log, "\n"))
+		if f != "" {
+			t.Fatal(f)
+		}
+		return
+	}
+	total, worlds, fouls, tally := 0, 0, 0, map[string]int{}
+	for seed := uint64(1); total < *simSteps && fouls < 10; seed++ {
+		w, f := simulate(seed, ca, config{})
+		if f != "" {
+			fouls++
+			t.Errorf("world %d (%+v) after %d steps: %s\n(again: go test ./rotation/lifecycle -run Simulated -sim.seed=%d -v)", seed, w.cfg, w.steps, f, seed)
+		}
+		total, worlds = total+w.steps, worlds+1
+		for what, n := range w.tally {
+			tally[what] += n
+		}
+	}
+	t.Logf("%d steps in %d worlds: %v", total, worlds, tally)
+}
+
+func TestTheSimulationNoticesAMissingRule(t *testing.T) {
+	ca := newAuthorities(t)
+	rules := map[string]mutant{
+		"gate I1":                             noGateSwitch,
+		"gate I2":                             noGateLeaf,
+		"I9":                                  noI9,
+		"the injector fence":                  noFence,
+		"ConfirmIssuer":                       noConfirm,
+		"the pointer rule of Generations":     noPointer,
+		"the standing rule of InPlace":        noStanding,
+		"the intent is stored before a write": actFirst,
+	}
+	for name, rule := range rules {
+		t.Run(name, func(t *testing.T) {
+			steps := 0
+			for seed := uint64(1); seed <= 300; seed++ {
+				w, f := simulate(seed, ca, config{mutant: rule})
+				steps += w.steps
+				if f != "" {
+					t.Logf("world %d, %d steps in all: %s", seed, steps, f)
+					return
+				}
+			}
+			t.Errorf("%d steps without a foul", steps)
+		})
+	}
+}

@@ -200,10 +200,8 @@ const (
 	LeafLifetimeUnknown Reason = "LeafLifetimeUnknown"
 	// Narrowing says that the old anchor is being dropped from the bundle.
 	Narrowing Reason = "Narrowing"
-	// OldKeyGone says that the key of the old anchor is gone, so that there is no way back.
-	OldKeyGone Reason = "OldKeyGone"
-	// OverDeadline says that a phase takes longer than it should.
-	OverDeadline Reason = "OverDeadline"
+	// NoWayBack says that the old anchor cannot sign any more, so that there is no way back.
+	NoWayBack Reason = "NoWayBack"
 )
 
 // Reasons returns the whole vocabulary, so that metrics can be preset and the
@@ -227,6 +225,6 @@ func Reasons() []Reason {
 		HoldingRenewals, KeepingOldAnchor, AnchorIssuing, AnchorUnfit, WaitingForBundle,
 		CarryOverExceeded, WaitingForRollout, PodsDoNotTrust, ApprovalRequired, SwitchingIssuer,
 		SwitchedTooEarly, ConfirmingIssuer, DrainingLeaves, LeafLifetimeUnknown, Narrowing,
-		OldKeyGone, OverDeadline,
+		NoWayBack,
 	}
 }

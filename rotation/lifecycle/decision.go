@@ -71,7 +71,9 @@ const (
 	// HoldRenewal applies renewal.policy Disabled to the Certificate, or releases
 	// it (On).
 	HoldRenewal Verb = "HoldRenewal"
-	// Renew sets the condition Issuing on the Certificate, as cmctl does.
+	// Renew sets the condition Issuing on the Certificate, as cmctl does. With a
+	// Signer it must not, when that Certificate has another resourceVersion than
+	// SignerVersion: what would sign is not what the gate was asked about.
 	Renew Verb = "Renew"
 	// KeepAnchor copies type and data of the anchor's Secret, which must hold
 	// Anchor, to Secret.
@@ -93,6 +95,8 @@ type Action struct {
 	Workload        v1alpha1.WorkloadRef
 	UID             string
 	ResourceVersion string
+	Signer          v1alpha1.ObjectRef
+	SignerVersion   string
 	Set             bundle.Set
 	Anchor          bundle.Fingerprint
 	Secret          string

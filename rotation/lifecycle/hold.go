@@ -40,7 +40,8 @@ func (p *planner) holdIssuer(c *Certificate) bool {
 	if !p.strays(c) {
 		return false
 	}
-	return p.state.SwitchIntendedAt.IsZero() || p.aborting()
+	meant := !p.state.SwitchIntendedAt.IsZero() && !p.aborting() && p.active() && p.state.To.is(p.view.pointed.Fingerprint)
+	return !meant
 }
 
 // strays reports whether the issuer would next be signed by another anchor than

@@ -112,7 +112,7 @@ func (p *planner) inTime() bool {
 		if p.strays(c) || c.Issuing || p.resting(c) {
 			return p.wait(v1alpha1.IssuanceInFlight, "the issuer is being renewed first")
 		}
-		return p.act(onCertificate(Renew, c, true), v1alpha1.IssuerRenewsTooSoon, "the issuer would renew itself too soon, and is renewed under the old anchor first")
+		return p.act(p.renewal(c, p.state.From), v1alpha1.IssuerRenewsTooSoon, "the issuer would renew itself too soon, and is renewed under the old anchor first")
 	}
 	return true
 }

@@ -251,6 +251,11 @@ func (w *world) onCertificate(a lifecycle.Action) bool {
 	if c.name != a.Object.Name || rvOf(c.rv) != a.ResourceVersion {
 		return false
 	}
+	for i := range w.anchors {
+		if w.anchors[i].name == a.Signer.Name && rvOf(w.anchors[i].rv) != a.SignerVersion {
+			return false
+		}
+	}
 	switch a.Verb {
 	case lifecycle.LabelAnchor:
 		c.labelled = a.On

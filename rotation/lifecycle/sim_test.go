@@ -320,11 +320,19 @@ func simulate(seed uint64, ca *authorities, cfg config) (w *world, f foul) {
 	}
 	w.calm()
 	for range 6000 {
-		if w.run.state.Outcome != "" {
+		switch {
+		case w.run == nil:
+		case w.run.state.Outcome != "":
 			w.refereeRest()
 			return w, ""
+		case w.controllers[w.leader].decision.Reason == v1alpha1.NoWayBack && w.run.state.AbortedFrom != "" && w.rng.IntN(20) == 0:
+			w.logf("user deletes the rotation")
+			w.run = nil
 		}
 		w.step()
+	}
+	if w.run == nil {
+		w.foul("nothing takes up what is midway")
 	}
 	d := w.controllers[w.leader].decision
 	w.foul("it does not end: %s: %s: %s %v", w.run.state.Phase, d.Reason, d.Message, d.BlockedBy)

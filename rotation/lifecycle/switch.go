@@ -30,8 +30,8 @@ func (p *planner) turn(to *Replaced) bool {
 		p.state.SwitchedAt = ceil(p.now)
 	}
 	secret, ok := p.facts.secretOf(fp)
-	if !ok {
-		return p.block(v1alpha1.OldKeyGone, "no Secret holds the key of the anchor "+fp.Short())
+	if !ok || to.Anchor.ExpiredAt(p.now) {
+		return p.block(v1alpha1.NoWayBack, "the anchor "+fp.Short()+" cannot sign any more: its key is gone, or it has expired; delete this AnchorRotation to have another go forward")
 	}
 	moved := p.facts.Pointer.SecretName == secret && p.facts.Pointer.Token == p.token(to)
 	if p.facts.allSignedBy(fp) && (moved || !p.aborting()) {
@@ -66,8 +66,8 @@ func (p *planner) mayTurn(to *Replaced) bool {
 		return true // nothing changes but the token, which voids what was decided before
 	case !p.facts.Bundle.Set.Contains(fp):
 		return p.wait(v1alpha1.WaitingForBundle, "the published bundle does not hold the anchor "+fp.Short())
-	case p.issuing():
-		return p.wait(v1alpha1.IssuanceInFlight, "an issuer is being issued")
+	case p.inFlight().Reason != "":
+		return p.wait(v1alpha1.IssuanceInFlight, p.inFlight().Message)
 	case !p.approved(v1alpha1.GateSwitchIssuer):
 		return p.block(v1alpha1.ApprovalRequired, "trusted from outside: "+p.externals()+"; add an approval for the gate SwitchIssuer when they trust the new anchor too")
 	case p.state.Path == v1alpha1.PathRecover && !p.aborting() && p.broken():
@@ -121,10 +121,6 @@ func (p *planner) approved(gate v1alpha1.Gate) bool {
 	return p.externals() == "" || p.aborting() || slices.Contains(p.facts.Run.Approvals, gate)
 }
 
-func (p *planner) issuing() bool {
-	return slices.ContainsFunc(p.facts.Issuers, func(c Certificate) bool { return c.Issuing })
-}
-
 // renewUnder triggers the issuers that are not signed by the anchor yet. One
 // that came back signed by the other (the signer reads a cache) is triggered
 // again.
@@ -137,10 +133,20 @@ func (p *planner) renewUnder(to *Replaced) bool {
 		case p.resting(c):
 			p.wait(v1alpha1.IssuanceFailed, fmt.Sprintf("the request of Certificate %s/%s failed and will be made again", c.Ref.Namespace, c.Ref.Name))
 		default:
-			p.actions = append(p.actions, onCertificate(Renew, c, true))
+			p.actions = append(p.actions, p.renewal(c, to))
 		}
 	}
 	return false
+}
+
+// renewal triggers an issuer that an anchor is to sign: only while that anchor's
+// Certificate is as it was when the gate was asked.
+func (p *planner) renewal(c *Certificate, by *Replaced) Action {
+	a := onCertificate(Renew, c, true)
+	if signer := p.facts.anchorCertificate(by.Anchor.Fingerprint); signer != nil {
+		a.Signer, a.SignerVersion = signer.Ref, signer.ResourceVersion
+	}
+	return a
 }
 
 // token marks the pointer as moved by this run to an end. Turning back changes

@@ -100,7 +100,7 @@ func (p *planner) rescue() bool {
 		if p.facts.Pointer.SecretName != secret {
 			p.act(p.point(p.state.From, secret), v1alpha1.IssuerRenewsTooSoon, "the issuer nears its end before every pod trusts the new anchor: the old one signs once more")
 		} else if !c.Issuing && !p.resting(c) {
-			p.act(onCertificate(Renew, c, true), v1alpha1.IssuerRenewsTooSoon, "the issuer is being renewed under the old anchor")
+			p.act(p.renewal(c, p.state.From), v1alpha1.IssuerRenewsTooSoon, "the issuer is being renewed under the old anchor")
 		}
 		return true
 	}

@@ -18,7 +18,7 @@ func (p *planner) hold() {
 }
 
 func (p *planner) setHold(c *Certificate, on bool) {
-	if c.CanHold && c.Held != on {
+	if c.CanHold && c.Held != on && (on || !p.paused) {
 		p.standing = append(p.standing, onCertificate(HoldRenewal, c, on))
 	}
 }

@@ -22,8 +22,8 @@ func Next(f Facts, now time.Time) Decision {
 		}
 	}
 	switch {
-	case f.Policy.Suspend || f.Run != nil && f.Run.Suspend:
-		p.decide(v1alpha1.Suspended, "suspend is true: nothing is written")
+	case f.Policy.Suspend:
+		p.decide(v1alpha1.Suspended, "spec.suspend of the MeshTrust is true: nothing is written")
 		return p.decision
 	case f.Run == nil:
 		p.decide(v1alpha1.Standing, "no rotation runs")
@@ -31,6 +31,9 @@ func Next(f Facts, now time.Time) Decision {
 		p.release()
 	case p.state.Outcome != "":
 		p.decide(outcomeReason(p.state), "the rotation has ended")
+	case f.Run.Suspend:
+		p.paused = true
+		p.decide(v1alpha1.Suspended, "spec.suspend is true: the rotation goes no further, and the mesh is only protected")
 	default:
 		p.run()
 	}
@@ -50,6 +53,9 @@ type planner struct {
 	// of the run's phase, drop the anchors that it drops.
 	standing, actions []Action
 	drop              bundle.Set
+	// paused says that the run is suspended: what protects the mesh goes on, and
+	// nothing of it is given up.
+	paused bool
 }
 
 func (p *planner) decide(reason v1alpha1.Reason, message string) {

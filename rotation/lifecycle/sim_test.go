@@ -241,8 +241,7 @@ func (w *world) mayRenewAnchor() bool {
 	a := mask(1 << w.anchors[0].ca)
 	carried := w.carrier.set&a != 0 || w.cfg.writer && w.published.set&a != 0
 	soon := !w.now.Before(w.issuer.notBefore.Add(simRenewAfter-3*time.Minute)) && !w.issuer.heldSeen
-	paused := w.run != nil && w.run.suspend && w.run.state.Outcome == ""
-	return carried && !soon && !w.issuer.issuing && !paused
+	return carried && !soon && !w.issuer.issuing
 }
 
 func (w *world) deleteCarrier() { w.carrier = holder{} }
@@ -332,7 +331,10 @@ func simulate(seed uint64, ca *authorities, cfg config) (w *world, f foul) {
 		w.step()
 	}
 	if w.run == nil {
-		w.foul("nothing takes up what is midway")
+		if f := w.facts(w.controllers[0]); len(f.Anchors) == 0 || w.published.set&(1<<w.issuer.signer) == 0 {
+			w.foul("nothing takes up what is midway")
+		}
+		return w, ""
 	}
 	d := w.controllers[w.leader].decision
 	w.foul("it does not end: %s: %s: %s %v", w.run.state.Phase, d.Reason, d.Message, d.BlockedBy)

@@ -85,7 +85,7 @@ func (p *planner) runNeeds(need bundle.Set) bundle.Set {
 			need = need.Union(only)
 		}
 	}
-	if to.known() && !p.aborting() && p.state.reached(v1alpha1.PhaseWiden) {
+	if to.known() && !p.paused && !p.aborting() && p.state.reached(v1alpha1.PhaseWiden) {
 		need = need.Union(bundle.FromAnchors(to.Anchor))
 	}
 	return need

@@ -117,8 +117,10 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 		return specError{err}
 	}
 	policy.NoFence = r.noFence
+	state := stateOf(&mt.Status.Rollout)
 	s := &surveyor{
-		reader: owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh}, policy: policy, waves: waves,
+		underway: underway(state),
+		reader:   owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh}, policy: policy, waves: waves,
 		current: o.current, now: now, broken: map[*mesh.Trust]bool{}, renewals: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
 	}
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {
@@ -132,12 +134,11 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	if mt.Status.Issuer != nil {
 		s.verifiers, s.known = setOf(mt.Status.Issuer.VerifiedBy, o.current), true
 	}
-	state := stateOf(&mt.Status.Rollout)
 	workloads, err := s.survey(ctx, o.owners)
 	if err != nil {
 		return err
 	}
-	if workloads, err = s.podless(ctx, workloads, state); err != nil {
+	if workloads, err = s.podless(ctx, workloads); err != nil {
 		return err
 	}
 	r.memory.caughtUp(mt.Name, workloads)

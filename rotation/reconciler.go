@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,10 @@ type Reconciler struct {
 	noFence   bool
 	reporter  *reporter
 	clock     clock.PassiveClock
+
+	// ledSince is when the first reconcile began.
+	ledOnce  sync.Once
+	ledSince time.Time
 }
 
 // Limits of how often a status is written and looked at.
@@ -56,6 +61,9 @@ const (
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	if err := r.setMeshes(ctx); err != nil {
 		return reconcile.Result{}, err
+	}
+	if wait := r.settling(); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	var mt v1alpha1.MeshTrust
 	if err := r.live.Get(ctx, req.NamespacedName, &mt); err != nil {
@@ -81,6 +89,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			Message: "this version does not support the profile EnvoyGateway; nothing is looked at"})
 	}
 	return r.step(ctx, before, &mt)
+}
+
+// settleAfterLead is how long a controller that took the lead looks on before it
+// decides: its caches may be a moment behind the last writes of its predecessor.
+const settleAfterLead = 2 * time.Second
+
+// settling returns how long that still lasts. Reconciles begin with the lead.
+func (r *Reconciler) settling() time.Duration {
+	r.ledOnce.Do(func() { r.ledSince = r.clock.Now() })
+	return settleAfterLead - r.clock.Since(r.ledSince)
 }
 
 // step observes, decides, stores the decision and carries it out.

@@ -107,7 +107,7 @@ func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.Bloc
 		out = append(out, v1alpha1.BlockedWorkload{WorkloadRef: refOf(b.Key), Reason: b.Reason, Message: b.Message})
 	}
 	for i := range workloads {
-		if w := &workloads[i]; w.Owner.Unreachable > 0 && w.Block.Reason == "" {
+		if w := &workloads[i]; w.Stranded > 0 && w.Block.Reason == "" {
 			out = append(out, v1alpha1.BlockedWorkload{WorkloadRef: refOf(w.Key), Reason: v1alpha1.NodeNotReady,
 				Message: "stale pods are on nodes that are cordoned or not ready; they are replaced when the nodes are back"})
 		}

@@ -33,6 +33,8 @@ type surveyor struct {
 	memory remembered
 
 	broken, renewals map[*mesh.Trust]bool
+	// underway are the workloads that the state names: of these every pod counts.
+	underway map[rollout.Key]bool
 	// revisions holds, of each Deployment with a stale pod, the revision of one:
 	// its ReplicaSet must be the Deployment's own before anything is written.
 	revisions map[rollout.Key]string
@@ -51,26 +53,26 @@ func (s *surveyor) survey(ctx context.Context, owners []inventory.Workload) ([]r
 	return out, nil
 }
 
+// underway returns the workloads that the state names.
+func underway(state rollout.State) map[rollout.Key]bool {
+	keys := make(map[rollout.Key]bool, len(state.InProgress)+len(state.Failed))
+	for _, r := range state.InProgress {
+		keys[r.Key] = true
+	}
+	for _, f := range state.Failed {
+		keys[f.Key] = true
+	}
+	return keys
+}
+
 // podless adds the workloads that the state names and that have no member pod
 // at this moment, such as one whose only pod was just evicted: they are in
 // flight all the same. Of a kind that is nothing but its pods that is the end.
-func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload, state rollout.State) ([]rollout.Workload, error) {
-	there := make(map[rollout.Key]bool, len(seen))
+func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload) ([]rollout.Workload, error) {
 	for i := range seen {
-		there[seen[i].Key] = true
+		delete(s.underway, seen[i].Key)
 	}
-	var keys []rollout.Key
-	for _, r := range state.InProgress {
-		keys = append(keys, r.Key)
-	}
-	for _, f := range state.Failed {
-		keys = append(keys, f.Key)
-	}
-	for _, key := range keys {
-		if there[key] {
-			continue
-		}
-		there[key] = true
+	for key := range s.underway {
 		o, err := s.read(ctx, key)
 		if err != nil {
 			return nil, err
@@ -85,14 +87,15 @@ func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload, state r
 // one returns the workload; several when its pods turn out to be owned by the
 // ReplicaSets of a Deployment that is gone.
 func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Workload, error) {
-	if idle(w) && readLive(w.Key.Kind) {
+	quiet := idle(w) && !s.underway[rollout.Key(w.Key)]
+	if quiet && readLive(w.Key.Kind) {
 		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: rollout.Key(w.Key), Found: true}}, w)}, nil
 	}
 	o, err := s.read(ctx, rollout.Key(w.Key))
 	if err != nil {
 		return nil, err
 	}
-	if idle(w) && (o.Spec.Found || w.Key.Kind != "Deployment") {
+	if quiet && (o.Spec.Found || w.Key.Kind != "Deployment") {
 		return []rollout.Workload{s.summary(o, w)}, nil
 	}
 	all := slices.Collect(w.Pods())
@@ -171,6 +174,7 @@ func byRevision(pods []inventory.Pod) [][]inventory.Pod {
 // describe puts together what is known of the owner and of its pods.
 func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workload {
 	w := s.begin(o)
+	w.MarksKnown = true
 	runsToEnd := w.Key.Kind == "Job"
 	renewals := true
 	for _, p := range pods {
@@ -203,90 +207,4 @@ func (s *surveyor) begin(o owner.Owner) rollout.Workload {
 	written := s.memory.written[key]
 	w.WrittenAt, w.Owner.Lags = written.at, o.Spec.Found && o.Generation < written.generation
 	return w
-}
-
-// lacksRenewalsOnly remembers the answer for each trust: many pods share one.
-func (s *surveyor) lacksRenewalsOnly(t *mesh.Trust) bool {
-	only, ok := s.renewals[t]
-	if !ok {
-		only = mesh.LacksRenewalsOnly(*t, s.current, s.now)
-		s.renewals[t] = only
-	}
-	return only
-}
-
-// count adds one pod to its workload.
-func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
-	w.NewestPod = latest(w.NewestPod, p.CreatedAt)
-	if p.Terminating {
-		w.Terminating++
-		return
-	}
-	if s.memory.evicted[w.Key] == string(p.UID) {
-		w.Owner.Lags = true // its eviction was granted and does not show yet
-	}
-	w.Pods++
-	if p.Ready {
-		w.Ready++
-	}
-	switch {
-	case p.Exempt():
-	case w.Key.Kind == "DaemonSet" && p.Class.Stale() && s.cannotReplace(p.Node):
-		w.Owner.Unreachable++
-	case p.Class.Stale():
-		s.addStale(w, p)
-	case p.Class == mesh.ClassRetired:
-		w.RetiredPods = append(w.RetiredPods, podOf(p))
-	}
-}
-
-func latest(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}
-
-func (s *surveyor) addStale(w *rollout.Workload, p inventory.Pod) {
-	w.StalePods = append(w.StalePods, podOf(p))
-	s.revisions[w.Key] = p.Revision
-	w.Expired = w.Expired || p.Class == mesh.ClassExpired
-	w.Broken = w.Broken || s.isBroken(p.Trust)
-}
-
-func podOf(p inventory.Pod) rollout.Pod {
-	return rollout.Pod{Name: p.Name, UID: string(p.UID), CreatedAt: p.CreatedAt, Ready: p.Ready, Ordinal: max(p.Ordinal, 0)}
-}
-
-// cannotReplace reports whether a DaemonSet's pod on the node cannot be
-// replaced now. A node that is not in the cache is taken for a good one.
-func (s *surveyor) cannotReplace(name string) bool {
-	node := s.nodes[name]
-	if node == nil {
-		return false
-	}
-	if node.Spec.Unschedulable {
-		return true
-	}
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status != corev1.ConditionTrue
-		}
-	}
-	return false
-}
-
-// isBroken reports whether a pod with this trust provably fails handshakes
-// now: none of the anchors that verify the issuer in use can be among its own.
-// Proxies do not check an anchor's own dates (facts, "Identity").
-func (s *surveyor) isBroken(t *mesh.Trust) bool {
-	if !s.known || t.Knowledge != mesh.Known {
-		return false
-	}
-	broken, ok := s.broken[t]
-	if !ok {
-		broken = t.Maybe.Intersect(s.verifiers).Empty()
-		s.broken[t] = broken
-	}
-	return broken
 }

@@ -67,7 +67,7 @@ func (v verdict) pod(namespace string) Pod {
 	r, f := v.record, v.record.flags
 	return Pod{
 		Namespace: namespace, Name: r.name(), UID: r.uid(), CreatedAt: r.createdAt(),
-		Node: r.node.Value(), Revision: r.revision.Value(), Ordinal: int(r.ordinal), Phase: f.phase(),
+		Node: r.node.Value(), Revision: r.revision.Value(), RestartedFor: r.mark.Value(), Ordinal: int(r.ordinal), Phase: f.phase(),
 		Ready: f.has(ready), Terminating: f.has(terminating), Mirror: f.has(isMirror), OptedOut: f.has(optedOut),
 		RunsToEnd: f.has(runsToEnd), ControlPlane: f.has(controlPlane), Injector: f.has(injector),
 		Trust: v.trust, Class: v.class,

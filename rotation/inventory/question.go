@@ -66,6 +66,8 @@ type Pod struct {
 	// Revision is the template revision that its owner's controller labelled it
 	// with, or "".
 	Revision string
+	// RestartedFor is the mark that its owner's template had when it was made.
+	RestartedFor string
 	// Ordinal is that of a StatefulSet's pod, -1 for others.
 	Ordinal int
 	// Phase is Pending, Running or Unknown: a pod that has ended is no member.

@@ -13,15 +13,21 @@ import (
 	"github.com/reanchor/reanchor/mesh"
 )
 
-// record is all that is kept of a member pod: 96 bytes, its name and 16 bytes of UID. It is
-// immutable: an event replaces it.
+// record is all that is kept of a member pod: 104 bytes, its name and 16 bytes of
+// UID. It is immutable: an event replaces it.
 type record struct {
+	facts
+	starts []mesh.Start
+}
+
+// facts is the comparable part of a record.
+type facts struct {
 	text     string // the name, and behind it the UID, in one allocation
 	owner    unique.Handle[ownerKey]
 	claim    unique.Handle[mesh.Claim]
-	starts   []mesh.Start
 	node     unique.Handle[string]
 	revision unique.Handle[string]
+	mark     unique.Handle[string]
 	created  int64 // Unix seconds, the resolution of the API; 0 when unknown
 	ordinal  int32
 	flags    flags
@@ -63,17 +69,17 @@ func (f flags) has(o flags) bool { return f&o != 0 }
 func newRecord(m *mesh.Mesh, pod *corev1.Pod, view *mesh.Pod) *record {
 	evidence := m.Inspect(view)
 	owner := ownerOf(pod)
-	r := &record{
+	r := &record{starts: slices.Clip(evidence.Starts), facts: facts{
 		text:     pod.Name + string(pod.UID),
 		owner:    internOwner(owner),
 		claim:    unique.Make(evidence.Claim),
-		starts:   slices.Clip(evidence.Starts),
 		node:     unique.Make(pod.Spec.NodeName),
 		revision: unique.Make(revisionOf(pod)),
+		mark:     unique.Make(pod.Annotations[v1alpha1.RestartedForAnnotation]),
 		ordinal:  ordinalOf(pod, owner),
 		flags:    flagsOf(pod),
 		nameLen:  uint8(len(pod.Name)),
-	}
+	}}
 	if raw, ok := packUID(pod.UID); ok {
 		r.text = pod.Name + raw
 		r.flags |= packedUID
@@ -164,7 +170,5 @@ func (r *record) evidence() mesh.Evidence {
 // same reports whether an event brought nothing new: most only tell of a
 // heartbeat or of a condition that nobody asks for.
 func (r *record) same(o *record) bool {
-	return r.text == o.text && r.nameLen == o.nameLen && r.owner == o.owner && r.claim == o.claim &&
-		slices.Equal(r.starts, o.starts) && r.node == o.node && r.revision == o.revision &&
-		r.created == o.created && r.ordinal == o.ordinal && r.flags == o.flags
+	return r.facts == o.facts && slices.Equal(r.starts, o.starts)
 }

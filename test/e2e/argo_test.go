@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -61,13 +59,7 @@ var argoRollout = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alph
 // test is its controller: it replaces the pods that are older than that.
 func TestArgoRolloutIsRestartedOnce(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "crd.yaml"), []byte(argoCRD), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := env.lab.InstallCRDs(t.Context(), dir); err != nil {
-		t.Fatal(err)
-	}
+	customKind(t, argoRollout, argoCRD)
 	m := newMesh(t, meshOptions{})
 	apps := m.namespace("apps")
 	argo := newArgo(t, apps, "web", 2)

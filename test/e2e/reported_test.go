@@ -116,6 +116,20 @@ func TestPoliciesEvictWhatTheyName(t *testing.T) {
 	}
 }
 
+const databaseCRD = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: databases.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {kind: Database, plural: databases}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
 // unmanageable creates a running Job, a bare pod, and a pod of a kind that
 // nobody but its operator knows.
 func unmanageable(t *testing.T, namespace string) {
@@ -130,7 +144,7 @@ func unmanageable(t *testing.T, namespace string) {
 	create(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "bare", Labels: bare.Labels}, Spec: bare.Spec})
 
 	kind := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Database"}
-	customKind(t, kind, "databases")
+	customKind(t, kind, databaseCRD)
 	database := &unstructured.Unstructured{}
 	database.SetGroupVersionKind(kind)
 	database.SetNamespace(namespace)

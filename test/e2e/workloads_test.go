@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -237,29 +238,17 @@ func ordinals(name string, numbers ...int) []string {
 	return out
 }
 
-// customKind installs a CRD that takes any field.
-func customKind(t *testing.T, kind schema.GroupVersionKind, plural string) {
+// customKind installs a CRD and waits until its kind is served.
+func customKind(t *testing.T, kind schema.GroupVersionKind, text string) {
 	t.Helper()
 	dir := t.TempDir()
-	text := fmt.Sprintf(anyCRD, plural, kind.Group, kind.Kind, kind.Version)
 	if err := os.WriteFile(filepath.Join(dir, "crd.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := env.lab.InstallCRDs(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(kind)
+	eventually(t, 20*time.Second, func() error { return env.client.List(t.Context(), list) })
 }
-
-const anyCRD = `apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: "%[1]s.%[2]s"}
-spec:
-  group: %[2]s
-  scope: Namespaced
-  names: {kind: %[3]s, plural: %[1]s}
-  versions:
-  - name: %[4]s
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`

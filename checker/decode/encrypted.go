@@ -19,7 +19,8 @@ import (
 const maxIterations = 10_000_000
 
 func isEncrypted(b *pem.Block) bool {
-	return b.Type == "ENCRYPTED PRIVATE KEY" || x509.IsEncryptedPEMBlock(b) //nolint:staticcheck // old files exist
+	//lint:ignore SA1019 such files exist; they are read, not written
+	return b.Type == "ENCRYPTED PRIVATE KEY" || x509.IsEncryptedPEMBlock(b)
 }
 
 // decrypted is the key's DER. It knows the two forms that openssl writes: the
@@ -34,7 +35,8 @@ func (d *Decoder) decrypted(b *pem.Block) ([]byte, error) {
 	if b.Type == "ENCRYPTED PRIVATE KEY" {
 		return pbes2(b.Bytes, d.passphrase)
 	}
-	der, err := x509.DecryptPEMBlock(b, d.passphrase) //nolint:staticcheck // old files exist
+	//lint:ignore SA1019 such files exist; they are read, not written
+	der, err := x509.DecryptPEMBlock(b, d.passphrase)
 	if err != nil {
 		return nil, errBadPassphrase
 	}

@@ -77,7 +77,7 @@ func (r Reader) secrets(ctx context.Context, ns, selector string) ([]checker.Fil
 	for {
 		list, err := r.Client.CoreV1().Secrets(ns).List(ctx, options)
 		if err != nil {
-			return nil, err //nolint:wrapcheck // Read says what was listed
+			return nil, err // Read says what was listed
 		}
 		for i := range list.Items {
 			files = append(files, r.secret(&list.Items[i])...)
@@ -122,7 +122,7 @@ func (r Reader) configMaps(ctx context.Context, ns, selector string) ([]checker.
 	for {
 		list, err := r.Client.CoreV1().ConfigMaps(ns).List(ctx, options)
 		if err != nil {
-			return nil, err //nolint:wrapcheck // Read says what was listed
+			return nil, err // Read says what was listed
 		}
 		for i := range list.Items {
 			files = append(files, r.configMap(&list.Items[i])...)

@@ -26,7 +26,7 @@ func identify(info fs.FileInfo) identity {
 		return identity{size: info.Size(), modified: info.ModTime().UnixNano()}
 	}
 	return identity{
-		id:   checker.FileID{Dev: uint64(st.Dev), Ino: st.Ino}, //nolint:unconvert // differs by architecture
+		id:   checker.FileID{Dev: uint64(st.Dev), Ino: st.Ino}, // differs by architecture
 		size: info.Size(), modified: st.Mtim.Nano(), changedAt: st.Ctim.Nano(),
 	}
 }

@@ -8,10 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/reanchor/reanchor/checker"
 	"github.com/reanchor/reanchor/checker/checkertest"
+	"github.com/reanchor/reanchor/checker/decode"
+	"github.com/reanchor/reanchor/checker/kube"
 	"github.com/reanchor/reanchor/checker/probe"
 	"github.com/reanchor/reanchor/checker/report"
 	"github.com/reanchor/reanchor/checker/scan"
@@ -111,5 +115,21 @@ func TestAnEmptyNodeIsUnknownAndSaysWhereItLooked(t *testing.T) {
 	d := look(t, s)
 	if d.Summary.ExitCode != 3 || d.Summary.Findings[checker.NothingFound] != 1 || len(d.Summary.Roots) == 0 {
 		t.Errorf("exit code %d, findings %v, %d roots; want 3, nothing_found, and the markers as missing roots", d.Summary.ExitCode, d.Summary.Findings, len(d.Summary.Roots))
+	}
+}
+
+func TestAClusterThatDoesNotAnswerIsUnknown(t *testing.T) {
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: "https://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "server.crt")
+	write(t, file, issue(t, 3000*24*time.Hour))
+	s := surveyor(t, survey.Options{NoProbe: true, Targets: scan.Targets{Paths: []string{file}}, Cluster: &survey.Cluster{
+		Reader: kube.Reader{Client: client, Decoder: decode.New(nil)}, Request: kube.Request{Secrets: []string{"*"}},
+	}})
+	d := look(t, s)
+	if d.Summary.ExitCode != 3 || d.Summary.OK != 1 {
+		t.Errorf("exit code %d, %d ok; want 3, and the file judged all the same", d.Summary.ExitCode, d.Summary.OK)
 	}
 }

@@ -19,13 +19,17 @@ func (p *planner) confirmIssuer() bool {
 	return p.confirm(p.state.To)
 }
 
-// stillOn reports whether every issuer is signed by the anchor; if somebody
-// changed that, the run goes back to the switch.
+// stillOn reports whether every issuer is signed by the anchor and would be
+// again; if somebody changed that, the run goes back to the switch.
 func (p *planner) stillOn(to *Replaced) bool {
-	if p.facts.allSignedBy(to.Anchor.Fingerprint) {
+	signed := p.facts.allSignedBy(to.Anchor.Fingerprint)
+	secret, ok := p.facts.secretOf(to.Anchor.Fingerprint)
+	if signed && (!ok || secret == p.facts.Pointer.SecretName) {
 		return true
 	}
-	p.state.SwitchedAt, p.state.InUseAt = noTime, noTime
+	if !signed {
+		p.state.SwitchedAt, p.state.InUseAt = noTime, noTime
+	}
 	p.state.enter(v1alpha1.PhaseSwitchIssuer, p.now)
 	return false
 }

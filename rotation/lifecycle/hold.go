@@ -32,8 +32,14 @@ func (p *planner) beforeSwitch() bool {
 
 // holdIssuer reports whether an issuer's next signature by itself would come
 // from another anchor than today's, or from one that is about to be renewed.
-// Where the pointer was moved on purpose (Generations), it may come.
+// Where the pointer was moved on purpose (Generations), it may come. No issuer is
+// held back when its leaves would be cut short by its end: a mesh whose issuer
+// expires breaks whole. Before that, rescue renews it under the old anchor, if
+// there is a way.
 func (p *planner) holdIssuer(c *Certificate) bool {
+	if c.Issued != nil && p.now.Add(p.spareLife()).After(c.Issued.NotAfter) {
+		return false
+	}
 	if p.facts.Policy.inPlace() && p.beforeSwitch() && !p.facts.parked() {
 		return true
 	}

@@ -44,6 +44,10 @@ func (w *world) refereeSign(before, after int) {
 	if before == after || w.excused != "" {
 		return
 	}
+	if w.cfg.inPlace && w.issuer.notAfter.Sub(w.now) < simLeaf+simLeafSkew+2*simSkew {
+		w.excuse("the issuer could not be held back any longer")
+		return
+	}
 	for _, p := range w.pods {
 		if p.trust&(1<<before) != 0 && p.trust&(1<<after) == 0 && !w.acknowledged(p) {
 			w.foul("I1: the issuer is signed by ca%d, pod %s trusts %b", after, p.name, p.trust)

@@ -133,6 +133,9 @@ func (w *world) step() {
 	if w.excused == "" && w.cfg.short && !w.now.Before(w.ca.anchors[shortLived].NotAfter.Add(-simLeaf)) && w.issuer.signer == shortLived {
 		w.excuse("the anchor expires before it was rotated")
 	}
+	if w.excused == "" && !w.now.Before(w.issuer.notAfter) {
+		w.excuse("the issuer expired")
+	}
 	w.refereeWorld()
 }
 

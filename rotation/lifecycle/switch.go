@@ -30,11 +30,14 @@ func (p *planner) turn(to *Replaced) bool {
 		p.state.SwitchedAt = ceil(p.now)
 	}
 	secret, ok := p.facts.secretOf(fp)
+	if !ok && p.facts.allSignedBy(fp) && !p.aborting() {
+		return true // it was renewed in place since; another run leads to its successor
+	}
 	if !ok || to.Anchor.ExpiredAt(p.now) {
 		return p.block(v1alpha1.NoWayBack, "the anchor "+fp.Short()+" cannot sign any more: its key is gone, or it has expired; delete this AnchorRotation to have another go forward")
 	}
 	moved := p.facts.Pointer.SecretName == secret && p.facts.Pointer.Token == p.token(to)
-	if p.facts.allSignedBy(fp) && (moved || !p.aborting()) {
+	if p.facts.allSignedBy(fp) && moved {
 		return true
 	}
 	if committed := moved && !p.facts.Policy.inPlace(); !committed && !p.mayTurn(to) {

@@ -93,7 +93,7 @@ func (p *planner) rescue() bool {
 	secret, ok := p.facts.secretOf(p.state.From.Anchor.Fingerprint)
 	for i := range p.facts.Issuers {
 		c := &p.facts.Issuers[i]
-		near := c.Issued != nil && p.now.Add(p.spareLife()).After(c.Issued.NotAfter)
+		near := c.Issued != nil && p.now.Add(p.spareLife()*5/4).After(c.Issued.NotAfter)
 		if !near || !ok || !c.SignedBy.Contains(p.state.From.Anchor.Fingerprint) {
 			continue
 		}

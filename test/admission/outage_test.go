@@ -103,6 +103,10 @@ func restricted(namespace string) *corev1.Pod {
 func TestAReplicaThatIsAskedToEndServesOnForAWhile(t *testing.T) {
 	revive(t)
 	r := shared.replicas[0]
+	r.kill()
+	if err := r.start("--shutdown-delay", "5s"); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.waitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +115,7 @@ func TestAReplicaThatIsAskedToEndServesOnForAWhile(t *testing.T) {
 		defer close(done)
 		r.signal(syscall.SIGTERM)
 	}()
-	eventually(t, 2*time.Second, func() string {
+	eventually(t, 4*time.Second, func() string {
 		if err := r.get("/readyz"); err == nil || !strings.Contains(err.Error(), "ending") {
 			return "it is still ready: " + errorText(err)
 		}
@@ -122,7 +126,7 @@ func TestAReplicaThatIsAskedToEndServesOnForAWhile(t *testing.T) {
 	}
 	select {
 	case <-done:
-	case <-time.After(15 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("it does not end")
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 
@@ -52,10 +53,9 @@ func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision, f
 	r.metrics.observe(mt, d)
 	for _, kind := range v1alpha1.MeshTrustConditions() {
 		was, is := apimeta.FindStatusCondition(before.Status.Conditions, kind), apimeta.FindStatusCondition(mt.Status.Conditions, kind)
-		if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason || kind == v1alpha1.ConditionReady && is.Reason != string(v1alpha1.StampOrder) {
-			continue
+		if worthAnEvent(kind, was, is) {
+			r.recorder.Eventf(mt, nil, eventType(kind, string(is.Status)), is.Reason, "Observe", "%s is %s: %s", kind, is.Status, is.Message)
 		}
-		r.recorder.Eventf(mt, nil, eventType(kind, string(is.Status)), is.Reason, "Observe", "%s is %s: %s", kind, is.Status, is.Message)
 	}
 	for _, e := range d.Ended {
 		kind := corev1.EventTypeNormal
@@ -68,6 +68,16 @@ func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision, f
 		r.both(mt, find(key), note{corev1.EventTypeWarning, v1alpha1.RevertedTwice, "Roll",
 			"somebody removes the annotation " + v1alpha1.RestartedForAnnotation + " from its template; its pods are evicted instead"})
 	}
+}
+
+// worthAnEvent reports whether a condition changed in more than its message.
+// Ready only sums up the others, but for the order of webhooks, which no other
+// tells of.
+func worthAnEvent(kind string, was, is *metav1.Condition) bool {
+	if is == nil || kind == v1alpha1.ConditionReady && is.Reason != string(v1alpha1.StampOrder) {
+		return false
+	}
+	return was == nil || was.Status != is.Status || was.Reason != is.Reason
 }
 
 // givenWay returns the workloads that begin to be rolled by eviction, since the

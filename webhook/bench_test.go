@@ -33,8 +33,8 @@ import (
 
 const (
 	benchConnections = 8
-	benchRounds      = 7
-	benchRound       = time.Second
+	benchRounds      = 25
+	benchRound       = 300 * time.Millisecond
 	fixedRate        = 500 // requests per second
 	fixedFor         = 4 * time.Second
 )
@@ -187,10 +187,13 @@ func (t *benchTarget) saturate(b *testing.B, body []byte) round {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var all []time.Duration
-	cpu, began := cpuTime(), time.Now()
+	var clients []*benchClient
 	for range benchConnections {
+		clients = append(clients, dialBench(b, t.address, body))
+	}
+	cpu, began := cpuTime(), time.Now()
+	for _, c := range clients {
 		wg.Go(func() {
-			c := dialBench(b, t.address, body)
 			defer c.close()
 			var mine []time.Duration
 			for time.Since(began) < benchRound {

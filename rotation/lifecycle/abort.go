@@ -10,19 +10,48 @@ import (
 // beginAbort turns the run round, from any phase before Narrow. Behind it the
 // wish comes too late: the old anchor is gone from the bundle.
 func (p *planner) beginAbort() {
-	if p.state.AbortedFrom != "" || p.state.reached(v1alpha1.PhaseNarrow) {
+	switch {
+	case p.state.AbortedFrom != "":
+		if !p.wayBack() {
+			p.forward()
+		}
+		return
+	case p.state.reached(v1alpha1.PhaseNarrow):
+		p.decision.AbortRefused = "it comes too late: the old anchor is being dropped"
+		return
+	case !p.state.From.known(): // nothing was begun
+		p.state.AbortedFrom = p.state.Phase
+		p.state.end(Failed, p.now)
+		return
+	case !p.wayBack():
 		return
 	}
 	p.state.AbortedFrom = p.state.Phase
-	if !p.state.From.known() { // nothing was begun
-		p.state.end(Failed, p.now)
-		return
-	}
 	if p.state.SwitchIntendedAt.IsZero() && !p.state.SwitchedAt.IsZero() {
 		p.state.SwitchIntendedAt = p.state.SwitchedAt
 	}
 	p.state.SwitchedAt, p.state.InUseAt = noTime, noTime
 	p.state.enter(v1alpha1.PhaseAborting, p.now)
+}
+
+// wayBack reports whether the old anchor can still sign. Where it cannot, an
+// abort is refused and the run goes on: to stand still would end with an issuer
+// that nobody can renew.
+func (p *planner) wayBack() bool {
+	from := p.state.From.Anchor
+	_, ok := p.facts.secretOf(from.Fingerprint)
+	if ok && !from.ExpiredAt(p.now) {
+		return true
+	}
+	p.decision.AbortRefused = "the old anchor cannot sign any more, since its key is gone or it has expired: the rotation goes on"
+	return false
+}
+
+// forward takes back an abort that has lost its way.
+func (p *planner) forward() {
+	p.state.AbortedFrom = ""
+	p.state.SwitchIntendedAt, p.state.SwitchedAt, p.state.InUseAt = noTime, noTime, noTime
+	p.state.enter(v1alpha1.PhaseNewAnchor, p.now)
 }
 
 // abort leads back to the old anchor, through the same gates: the issuer is

@@ -63,8 +63,13 @@ func (p *planner) restarted(to *Replaced) bool {
 		return p.block(v1alpha1.NotObserved, "the signing service could not be read")
 	case !p.facts.verified(p.facts.Bundle.Set, p.now):
 		return p.block(v1alpha1.BundleDoesNotTrustIssuer, "the bundle does not verify the issuer in use: restarting the signing service would end all issuance")
+	case id.Mark != mark && !p.live():
+		return p.wait(v1alpha1.ConfirmingIssuer, "the signing service is to be restarted")
 	case id.Mark != mark:
-		restart := Action{Verb: RestartIdentity, Workload: id.Workload, Token: mark, ResourceVersion: id.ResourceVersion}
+		restart := Action{
+			Verb: RestartIdentity, Workload: id.Workload, Token: mark,
+			ResourceVersion: id.ResourceVersion, BundleVersion: p.facts.Bundle.ResourceVersion,
+		}
 		return p.act(restart, v1alpha1.ConfirmingIssuer, "the signing service is being restarted, to show that it signs with the new issuer")
 	case !id.Complete || len(id.Pods) == 0:
 		return p.wait(v1alpha1.ConfirmingIssuer, "the signing service is restarting")

@@ -29,6 +29,8 @@ type Decision struct {
 	// Exposed says that an issuer that renews itself now would be signed by an
 	// anchor that not every pod trusts, and that nothing can hold it back.
 	Exposed bool
+	// AbortRefused says why an abort is not carried out; empty when it is.
+	AbortRefused string
 	// RestartBefore asks the roller to replace pods whose proxy started before
 	// that time (spec.rotation.leaves: Restart); zero when it is not asked.
 	RestartBefore time.Time
@@ -83,7 +85,8 @@ const (
 	// PointIssuer makes the ClusterIssuer name Secret and carry Token.
 	PointIssuer Verb = "PointIssuer"
 	// RestartIdentity applies RestartedForIssuerAnnotation = Token to the
-	// template of Workload.
+	// template of Workload, and must not when the published bundle has another
+	// resourceVersion than BundleVersion (I9).
 	RestartIdentity Verb = "RestartIdentity"
 )
 
@@ -97,6 +100,7 @@ type Action struct {
 	ResourceVersion string
 	Signer          v1alpha1.ObjectRef
 	SignerVersion   string
+	BundleVersion   string
 	Set             bundle.Set
 	Anchor          bundle.Fingerprint
 	Secret          string

@@ -140,6 +140,7 @@ func (c *controller) act(w *world) {
 	}
 	a := c.decision.Actions[c.next]
 	c.next++
+	w.actor = c.run
 	ok := w.do(a)
 	w.logf("c%d does %s %s %s%s set=%b on=%t: %t", c.id, a.Verb, a.Object.Name, a.Secret, a.Token, w.ca.mask(a.Set), a.On, ok)
 	w.tally["did "+string(a.Verb)]++
@@ -157,6 +158,9 @@ func rvOf(n int) string {
 
 // do is the API server: a write on an older resourceVersion is refused.
 func (w *world) do(a lifecycle.Action) bool {
+	if w.cfg.mutant == noConflict {
+		w.forgetVersions(&a)
+	}
 	switch a.Verb {
 	case lifecycle.WriteArchive:
 		return w.write(&w.archive, a)
@@ -176,7 +180,7 @@ func (w *world) do(a lifecycle.Action) bool {
 	case lifecycle.PointIssuer:
 		return w.point(a)
 	case lifecycle.RestartIdentity:
-		if rvOf(w.idRV) != a.ResourceVersion {
+		if rvOf(w.idRV) != a.ResourceVersion || rvOf(w.published.rv) != a.BundleVersion {
 			return false
 		}
 		w.refereeRoll("the signing service")
@@ -186,6 +190,31 @@ func (w *world) do(a lifecycle.Action) bool {
 		return w.keep(a)
 	default:
 		return w.onCertificate(a)
+	}
+}
+
+// forgetVersions lets a write through whatever it was decided on.
+func (w *world) forgetVersions(a *lifecycle.Action) {
+	a.SignerVersion, a.BundleVersion = "", rvOf(w.published.rv)
+	a.Signer.Name = ""
+	switch a.Verb {
+	case lifecycle.WriteArchive:
+		a.ResourceVersion = rvOf(w.archive.rv)
+	case lifecycle.WriteCarrier:
+		a.ResourceVersion = rvOf(w.carrier.rv)
+	case lifecycle.WriteBundle:
+		a.ResourceVersion = rvOf(w.published.rv)
+	case lifecycle.PointIssuer:
+		a.ResourceVersion = rvOf(w.pointerRV)
+	case lifecycle.RestartIdentity:
+		a.ResourceVersion = rvOf(w.idRV)
+	case lifecycle.KeepAnchor, lifecycle.DropKept:
+		a.ResourceVersion = rvOf(w.kept.rv)
+	}
+	for _, c := range append([]simCert{w.issuer}, w.anchors...) {
+		if c.name == a.Object.Name {
+			a.ResourceVersion = rvOf(c.rv)
+		}
 	}
 }
 
@@ -320,6 +349,9 @@ func (w *world) policy() lifecycle.Policy {
 	p := lifecycle.Policy{
 		Layout: v1alpha1.LayoutGenerations, Writer: v1alpha1.BundleWriterTrustManager, Leaves: v1alpha1.LeavesExpire, MaxCarryOver: 3,
 		AnchorNamespace: "cert-manager", FileDelay: simFile, Skew: simSkew,
+	}
+	if w.quiet {
+		p.MaxCarryOver = 10 // somebody raised it
 	}
 	if w.cfg.inPlace {
 		p.Layout = v1alpha1.LayoutInPlace

@@ -86,7 +86,9 @@ func (w *world) signing() {
 	}
 	for _, r := range w.signers {
 		if r.dieAt.IsZero() && (r.mark != w.idMark || w.published.set&^r.trust != 0 && w.mayRoll()) {
-			w.refereeRoll("the signing service")
+			if r.mark == w.idMark { // by the roller
+				w.refereeRoll("the signing service")
+			}
 			w.newReplica()
 			r.dieAt = w.now.Add(w.between(0, 30*time.Second))
 			return

@@ -44,7 +44,7 @@ func (w *world) refereeSign(before, after int) {
 	if before == after || w.excused != "" {
 		return
 	}
-	if w.cfg.inPlace && w.issuer.notAfter.Sub(w.now) < simLeaf+simLeafSkew+2*simSkew {
+	if w.cfg.inPlace && w.issuer.notAfter.Sub(w.now) < simLeaf+simLeafSkew+3*simSkew {
 		w.excuse("the issuer could not be held back any longer")
 		return
 	}
@@ -91,15 +91,15 @@ func (w *world) refereePublish(before, after mask) {
 
 // refereeRoll is invariant I9.
 func (w *world) refereeRoll(what string) {
-	if w.published.set&(1<<w.issuer.signer) == 0 && w.excused == "" {
+	if w.published.set&(1<<w.issuer.signer) == 0 {
 		w.foul("I9: %s is rolled towards %b, the issuer is of ca%d", what, w.published.set, w.issuer.signer)
 	}
 }
 
 // refereeRenew: a run has one anchor issued, whatever crashes.
 func (w *world) refereeRenew() {
-	w.renewedFor[w.run.uid]++
-	if n := w.renewedFor[w.run.uid]; n > 1 {
+	w.renewedFor[w.actor]++
+	if n := w.renewedFor[w.actor]; n > 1 {
 		w.foul("intent: the run has %d anchors issued", n)
 	}
 }

@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"flag"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ var (
 type config struct {
 	inPlace, writer, restart bool
 	short                    bool // the first anchor ends early
+	deletes                  bool // the user deletes rotations that run
 	mutant                   mutant
 	trace                    bool
 }
@@ -40,6 +42,11 @@ const (
 	noStanding
 	actFirst
 	noConflict
+	noHold
+	noLeafTime
+	noSettle
+	noUnknown
+	noPending
 )
 
 // mutate takes away what a controller sees.
@@ -55,6 +62,19 @@ func (w *world) mutate(f *lifecycle.Facts) {
 		}
 	case noI9:
 		f.Bundle.Set = f.Bundle.Set.Union(f.Issuers[0].SignedBy)
+	case noHold:
+		for i := range f.Issuers {
+			f.Issuers[i].CanHold = false
+		}
+	case noLeafTime:
+		f.Identity.LeafLifetime, f.Identity.LeafSkew, f.Policy.Skew = time.Second, 0, 0
+	case noSettle:
+		f.Read.StartedAt, f.Roller.FencedAt = w.now.Add(time.Hour), w.now
+		f.Roller.BundleHash = f.Bundle.Set.Hash()
+	case noUnknown:
+		f.Pods = slices.DeleteFunc(f.Pods, func(p lifecycle.Pod) bool { return p.Trust.Knowledge == mesh.Unknown })
+	case noPending:
+		f.Pods = slices.DeleteFunc(f.Pods, func(p lifecycle.Pod) bool { return p.StartedAt.IsZero() })
 	case noConfirm:
 		f.Identity.None, f.Policy.FileDelay = true, 0
 	}
@@ -67,9 +87,10 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 	if cfg.mutant == none || cfg.mutant == actFirst || cfg.mutant == noI9 {
 		w.cfg.inPlace, w.cfg.writer = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
 	}
-	w.cfg.inPlace = w.cfg.inPlace || cfg.mutant == noStanding
+	w.cfg.inPlace = w.cfg.inPlace || cfg.mutant == noStanding || cfg.mutant == noHold
 	w.cfg.restart = w.rng.IntN(3) == 0
 	w.cfg.short = cfg.mutant == none && w.rng.IntN(10) == 0
+	w.cfg.deletes = w.rng.IntN(10) == 0
 	first := w.issueCA()
 	if w.cfg.short {
 		first = shortLived
@@ -198,6 +219,10 @@ func (w *world) user() {
 		w.logf("user aborts in %s", r.state.Phase)
 	case n < 7:
 		w.acknowledge()
+	case n < 8 && w.cfg.deletes:
+		w.logf("user deletes the rotation")
+		w.run = nil
+		return
 	default:
 		return
 	}
@@ -242,7 +267,7 @@ func (w *world) foreign() {
 // before the standing rule is written.
 func (w *world) mayRenewAnchor() bool {
 	a := mask(1 << w.anchors[0].ca)
-	carried := w.carrier.set&a != 0 || w.cfg.writer && w.published.set&a != 0
+	carried := w.cfg.mutant == noStanding || w.carrier.set&a != 0 || w.cfg.writer && w.published.set&a != 0
 	soon := !w.now.Before(w.issuer.notBefore.Add(simRenewAfter-3*time.Minute)) && !w.issuer.heldSeen
 	return carried && !soon && !w.issuer.issuing
 }
@@ -327,9 +352,6 @@ func simulate(seed uint64, ca *authorities, cfg config) (w *world, f foul) {
 		case w.run.state.Outcome != "":
 			w.refereeRest()
 			return w, ""
-		case w.controllers[w.leader].decision.Reason == v1alpha1.NoWayBack && w.run.state.AbortedFrom != "" && w.rng.IntN(20) == 0:
-			w.logf("user deletes the rotation")
-			w.run = nil
 		}
 		w.step()
 	}
@@ -383,23 +405,32 @@ func TestSimulatedRotationsKeepTheInvariantsAndEnd(t *testing.T) {
 
 func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 	ca := newAuthorities(t)
-	rules := map[string]mutant{
-		"gate I1":                             noGateSwitch,
-		"gate I2":                             noGateLeaf,
-		"I9":                                  noI9,
-		"the injector fence":                  noFence,
-		"ConfirmIssuer":                       noConfirm,
-		"the pointer rule of Generations":     noPointer,
-		"the standing rule of InPlace":        noStanding,
-		"the intent is stored before a write": actFirst,
+	rules := map[string]struct {
+		rule mutant
+		want []string // the invariants that it serves
+	}{
+		"gate I1":                                 {noGateSwitch, []string{"I1:", "handshake:"}},
+		"gate I2":                                 {noGateLeaf, []string{"I2:", "handshake:"}},
+		"I9":                                      {noI9, []string{"I9:"}},
+		"the injector fence":                      {noFence, []string{"I1:", "handshake:"}},
+		"ConfirmIssuer":                           {noConfirm, []string{"I2:", "handshake:"}},
+		"the pointer rule of Generations":         {noPointer, []string{"I1:", "handshake:"}},
+		"the standing rule of InPlace":            {noStanding, []string{"I2:", "handshake:"}},
+		"the intent is stored before a write":     {actFirst, []string{"intent:", "I1:", "I2:", "handshake:"}},
+		"a write on an older version is refused":  {noConflict, []string{"intent:", "I1:", "I2:", "I9:", "handshake:"}},
+		"renewals are held back (InPlace)":        {noHold, []string{"I1:", "handshake:"}},
+		"leaves outlive the issuer that signed":   {noLeafTime, []string{"I2:", "handshake:"}},
+		"pods are listed long after the fence":    {noSettle, []string{"I1:", "handshake:"}},
+		"what is unknown is in the way (I8)":      {noUnknown, []string{"I1:", "handshake:"}},
+		"a terminating or pending pod is counted": {noPending, []string{"I1:", "I2:", "handshake:"}},
 	}
-	for name, rule := range rules {
+	for name, c := range rules {
 		t.Run(name, func(t *testing.T) {
 			steps := 0
 			for seed := uint64(1); seed <= 300; seed++ {
-				w, f := simulate(seed, ca, config{mutant: rule})
+				w, f := simulate(seed, ca, config{mutant: c.rule})
 				steps += w.steps
-				if f != "" {
+				if slices.ContainsFunc(c.want, func(s string) bool { return strings.HasPrefix(string(f), s) }) {
 					t.Logf("world %d, %d steps in all: %s", seed, steps, f)
 					return
 				}

@@ -124,6 +124,7 @@ type world struct {
 	publishAt                time.Time
 	excused                  string
 	renewedFor               map[string]int
+	actor                    string // the run that the present write is for
 	outcomes                 []lifecycle.Outcome
 	issuerHistory            []issuerAt
 	tally                    map[string]int

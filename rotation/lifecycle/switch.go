@@ -34,7 +34,7 @@ func (p *planner) turn(to *Replaced) bool {
 		return true // it was renewed in place since; another run leads to its successor
 	}
 	if !ok || to.Anchor.ExpiredAt(p.now) {
-		return p.block(v1alpha1.NoWayBack, "the anchor "+fp.Short()+" cannot sign any more: its key is gone, or it has expired; delete this AnchorRotation to have another go forward")
+		return p.block(v1alpha1.NoWayBack, "the anchor "+fp.Short()+" cannot sign any more: its key is gone, or it has expired; issue it again, or delete this AnchorRotation")
 	}
 	moved := p.facts.Pointer.SecretName == secret && p.facts.Pointer.Token == p.token(to)
 	if p.facts.allSignedBy(fp) && moved {

@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -133,8 +134,28 @@ func (w *world) newPod(workload string) *simPod {
 		trust: w.inject[w.rng.IntN(len(w.inject))].serves, skew: w.between(-simSkew/2, simSkew/2),
 		startAt: w.now.Add(w.between(0, 15*time.Second)),
 	}
+	if w.rng.IntN(8) == 0 {
+		p.startAt = w.now.Add(w.between(0, 30*time.Minute)) // it stays Pending
+	}
+	if w.rng.IntN(3) == 0 {
+		p.created = w.now.Add(w.between(0, 50*time.Second)) // it is injected, and not written yet
+		w.unborn = append(w.unborn, p)
+		return p
+	}
 	w.pods = append(w.pods, p)
 	return p
+}
+
+// births shows the pods whose admission has ended.
+func (w *world) births() {
+	w.unborn = slices.DeleteFunc(w.unborn, func(p *simPod) bool {
+		if w.now.Before(p.created) {
+			return false
+		}
+		p.created = w.now
+		w.pods = append(w.pods, p)
+		return true
+	})
 }
 
 // proxies starts proxies, refreshes leaves and ends pods.
@@ -207,8 +228,11 @@ func (w *world) roller() {
 	if w.rolledHash != w.published.set {
 		w.rolledHash, w.seenAt, w.fencedAt = w.published.set, w.now, time.Time{}
 	}
-	if w.fencedAt.IsZero() && (!w.now.Before(w.seenAt.Add(simFile)) || w.cfg.mutant == noFence) {
+	if w.fencedAt.IsZero() && (!w.now.Before(w.seenAt.Add(simFile))) {
 		w.fencedAt = w.now
+	}
+	if w.cfg.mutant == noFence {
+		w.fencedAt = simBase.Add(-time.Hour)
 	}
 	if w.fencedAt.IsZero() || w.now.Before(w.rollAt) || !w.mayRoll() {
 		return

@@ -91,6 +91,10 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 	w.cfg.restart = w.rng.IntN(3) == 0
 	w.cfg.short = cfg.mutant == none && w.rng.IntN(10) == 0
 	w.cfg.deletes = w.rng.IntN(10) == 0
+	old := mask(0)
+	if w.cfg.inPlace && !w.cfg.writer && w.rng.IntN(3) == 0 {
+		old = 1 << w.issueCA() // nobody copied the anchor after the last rotation
+	}
 	first := w.issueCA()
 	if w.cfg.short {
 		first = shortLived
@@ -101,10 +105,13 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 	w.issuer = simCert{name: "issuer", secret: "issuer", rv: w.rv(), ca: -1, signer: first, id: 1, notBefore: simBase.Add(-w.between(0, simRenewAfter))}
 	w.issuer.notAfter = w.issuer.notBefore.Add(simIssuer)
 	w.issuerHistory = []issuerAt{{simBase.Add(-time.Hour), w.issuer}}
-	w.published = holder{true, 1<<first | 1<<foreignCA, w.rv()}
+	w.published = holder{true, old | 1<<first | 1<<foreignCA, w.rv()}
 	w.rolledHash, w.seenAt, w.fencedAt = w.published.set, simBase.Add(-time.Hour), simBase.Add(-time.Hour)
 	if w.cfg.inPlace && !w.cfg.writer {
 		w.carrier = holder{true, 1 << first, w.rv()}
+		if old != 0 {
+			w.carrier.set = old
+		}
 	}
 	for range 3 {
 		w.inject = append(w.inject, &injector{serves: w.published.set})
@@ -139,6 +146,7 @@ func (w *world) step() {
 	w.now = w.now.Add(d)
 	w.kubelets()
 	w.signing()
+	w.births()
 	w.proxies()
 	w.certManager()
 	w.trustManager()

@@ -113,6 +113,7 @@ type world struct {
 	truth
 	nextCA  int
 	pods    []*simPod
+	unborn  []*simPod
 	signers []*replica // the signing service
 	inject  []*injector
 	rollAt  time.Time

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
@@ -140,6 +141,7 @@ func TestWithoutTheFenceWorkloadsAreRolledTwice(t *testing.T) {
 func withoutFence(t *testing.T) {
 	t.Helper()
 	env.leader.stop()
+	ctrl.SetLogger(logr.Discard())
 	config, err := env.lab.ConfigFor(t.Context(), "reanchor-system", "reanchor-controller")
 	if err != nil {
 		t.Fatal(err)

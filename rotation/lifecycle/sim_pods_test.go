@@ -237,12 +237,16 @@ func (w *world) roller() {
 	if w.fencedAt.IsZero() || w.now.Before(w.rollAt) || !w.mayRoll() {
 		return
 	}
+	grace := 40 * time.Second
 	w.rollAt = w.now.Add(w.between(0, 20*time.Second))
+	if w.cfg.busy {
+		w.rollAt, grace = w.now, time.Second
+	}
 	for _, p := range w.pods {
 		if p.dieAt.IsZero() && p.reason == "" && (w.published.set&^p.trust != 0 || w.restartLeaf(p)) {
 			w.refereeRoll(p.name)
 			w.newPod(p.workload)
-			p.dieAt = w.now.Add(w.between(0, 40*time.Second))
+			p.dieAt = w.now.Add(w.between(0, grace))
 			return
 		}
 	}

@@ -23,6 +23,8 @@ var (
 type config struct {
 	inPlace, writer, restart bool
 	short                    bool // the first anchor ends early
+	hostile                  bool // others move the pointer and take labels away
+	busy                     bool // pods come and go all the time, and an injector is slow
 	deletes                  bool // the user deletes rotations that run
 	mutant                   mutant
 	trace                    bool
@@ -69,8 +71,7 @@ func (w *world) mutate(f *lifecycle.Facts) {
 	case noLeafTime:
 		f.Identity.LeafLifetime, f.Identity.LeafSkew, f.Policy.Skew = time.Second, 0, 0
 	case noSettle:
-		f.Read.StartedAt, f.Roller.FencedAt = w.now.Add(time.Hour), w.now
-		f.Roller.BundleHash = f.Bundle.Set.Hash()
+		f.Read.StartedAt = w.now.Add(time.Hour)
 	case noUnknown:
 		f.Pods = slices.DeleteFunc(f.Pods, func(p lifecycle.Pod) bool { return p.Trust.Knowledge == mesh.Unknown })
 	case noPending:
@@ -90,6 +91,8 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 	w.cfg.inPlace = w.cfg.inPlace || cfg.mutant == noStanding || cfg.mutant == noHold
 	w.cfg.restart = w.rng.IntN(3) == 0
 	w.cfg.short = cfg.mutant == none && w.rng.IntN(10) == 0
+	w.cfg.hostile = w.rng.IntN(8) == 0 || cfg.mutant == noI9
+	w.cfg.busy = w.rng.IntN(3) == 0
 	w.cfg.deletes = w.rng.IntN(10) == 0
 	old := mask(0)
 	if w.cfg.inPlace && !w.cfg.writer && w.rng.IntN(3) == 0 {
@@ -156,6 +159,12 @@ func (w *world) step() {
 			c.step(w)
 		}
 	}
+	if w.cfg.busy && !w.quiet && w.rng.IntN(4) == 0 {
+		w.churn()
+	}
+	if w.cfg.busy && !w.quiet && w.controllers[w.leader].stage == acting && w.rng.IntN(10) == 0 {
+		w.takeOver()
+	}
 	if !w.quiet && w.rng.IntN(12) == 0 {
 		w.disturb()
 	}
@@ -175,8 +184,8 @@ func (w *world) disturb() {
 		w.newRun("manual-" + strconv.Itoa(w.runN))
 	case n < 24:
 		w.newPod("web" + strconv.Itoa(w.rng.IntN(3)))
-	case n < 36:
-		if p := w.pods[w.rng.IntN(len(w.pods))]; p.dieAt.IsZero() && len(w.pods) > 4 {
+	case n < 36 && len(w.pods) > 4:
+		if p := w.pods[w.rng.IntN(len(w.pods))]; p.dieAt.IsZero() {
 			p.dieAt = w.now.Add(w.between(0, time.Minute))
 		}
 	case n < 44:
@@ -196,8 +205,23 @@ func (w *world) disturb() {
 	}
 }
 
+// churn replaces a pod, as an autoscaler does.
+func (w *world) churn() {
+	if len(w.pods) == 0 {
+		return
+	}
+	p := w.pods[w.rng.IntN(len(w.pods))]
+	if p.dieAt.IsZero() && p.reason == "" {
+		w.newPod(p.workload)
+		p.dieAt = w.now.Add(w.between(0, time.Minute))
+	}
+}
+
 // oddPod creates a pod that is not rolled, or that cannot be judged for a while.
 func (w *world) oddPod() {
+	if len(w.pods) == 0 {
+		return
+	}
 	switch w.rng.IntN(6) {
 	case 0:
 		p := w.newPod("bare")
@@ -263,9 +287,9 @@ func (w *world) foreign() {
 	case n < 13:
 		w.logf("somebody deletes the archive")
 		w.archive = holder{}
-	case n < 14 && !w.cfg.inPlace && w.rng.IntN(4) == 0:
+	case n < 15 && !w.cfg.inPlace && w.cfg.hostile:
 		w.early()
-	case n < 16 && !w.cfg.inPlace && w.rng.IntN(4) == 0:
+	case n < 19 && !w.cfg.inPlace && w.cfg.hostile:
 		w.unlabel()
 	}
 }

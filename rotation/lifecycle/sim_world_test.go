@@ -348,7 +348,10 @@ func (w *world) publish(set mask) {
 	w.logf("published %b (was %b)", set, w.published.set)
 	w.published = holder{true, set, w.rv()}
 	w.publishAt = time.Time{}
-	for _, in := range w.inject {
+	for i, in := range w.inject {
 		in.readAt = w.now.Add(w.between(0, simFile))
+		if i == 0 && w.cfg.busy {
+			in.readAt = w.now.Add(simFile - time.Second)
+		}
 	}
 }

@@ -149,6 +149,11 @@ func apiVersion(kind string) string {
 	return "apps/v1"
 }
 
+// evictionAnswer is how long an eviction is waited for. While a budget has
+// changed and its status has not, the server says "in ten seconds", and the
+// client would sleep for that long, ten times, with all meshes waiting.
+const evictionAnswer = 2 * time.Second
+
 // evict asks for the eviction of one pod, which a PodDisruptionBudget may
 // refuse. A pod that is gone, or has been replaced by another of its name, is
 // left alone.
@@ -156,12 +161,17 @@ func (w Writer) evict(ctx context.Context, a rollout.Action) error {
 	uid := types.UID(a.Pod.UID)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: a.Key.Namespace, Name: a.Pod.Name}}
 	eviction := &policyv1.Eviction{DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}}
-	err := w.Client.SubResource("eviction").Create(ctx, pod, eviction)
+	limited, cancel := context.WithTimeout(ctx, evictionAnswer)
+	defer cancel()
+	err := w.Client.SubResource("eviction").Create(limited, pod, eviction)
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return fmt.Errorf("evicting pod %s/%s: %w", a.Key.Namespace, a.Pod.Name, ErrSuperseded)
 	case apierrors.IsTooManyRequests(err):
 		return fmt.Errorf("evicting pod %s/%s: %w: %s", a.Key.Namespace, a.Pod.Name, ErrRefused, refusedBy(err))
+	case limited.Err() != nil && ctx.Err() == nil:
+		return fmt.Errorf("evicting pod %s/%s: %w: the server, which gave no answer within %s, as while it processes a PodDisruptionBudget",
+			a.Key.Namespace, a.Pod.Name, ErrRefused, evictionAnswer)
 	case err != nil:
 		return fmt.Errorf("evicting pod %s/%s: %w", a.Key.Namespace, a.Pod.Name, err)
 	}

@@ -87,7 +87,7 @@ func TestArgoRolloutIsRestartedOnce(t *testing.T) {
 		argo.step()
 		mt := m.status()
 		if c := blocked(mt); len(c) != 0 || mt.Status.Pods.Stale != 0 || mt.Status.Rollout.InProgressTotal != 0 {
-			return fmt.Errorf("the Rollout is not done: %s, %v", describe(mt), c)
+			return fmt.Errorf("the Rollout is not done: %s, %v, %+v, status %v", describe(mt), c, mt.Status.Rollout.InProgress, argo.read().Object["status"])
 		}
 		return nil
 	})

@@ -72,5 +72,6 @@ func (r *Reconciler) refuse(ctx context.Context, before, mt *v1alpha1.MeshTrust,
 	if _, err := r.store(ctx, before, mt, true); err != nil && !apierrors.IsConflict(err) {
 		return reconcile.Result{}, err
 	}
+	r.reporter.refused(before, mt)
 	return reconcile.Result{RequeueAfter: time.Minute}, nil
 }

@@ -70,16 +70,21 @@ func (m *Metrics) wrote(mesh string, verb v1alpha1.Verb) {
 
 // observe takes over what a status says.
 func (m *Metrics) observe(mt *v1alpha1.MeshTrust, d rollout.Decision) {
+	m.show(mt)
+	m.decisions.WithLabelValues(mt.Name, string(d.Reason)).Inc()
+	for _, e := range d.Ended {
+		m.ended.WithLabelValues(mt.Name, string(e.Reason)).Inc()
+	}
+}
+
+// show takes over the state of a mesh.
+func (m *Metrics) show(mt *v1alpha1.MeshTrust) {
 	m.mu.Lock()
 	_, known := m.states[mt.Name]
 	m.states[mt.Name] = stateFor(mt)
 	m.mu.Unlock()
 	if !known {
 		m.preset(mt.Name)
-	}
-	m.decisions.WithLabelValues(mt.Name, string(d.Reason)).Inc()
-	for _, e := range d.Ended {
-		m.ended.WithLabelValues(mt.Name, string(e.Reason)).Inc()
 	}
 }
 

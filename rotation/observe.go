@@ -73,10 +73,13 @@ func (r *Reconciler) record(mt *v1alpha1.MeshTrust, o *observation, now time.Tim
 	recordBundle(&mt.Status, o.bundle, interrupted(mt), now)
 	// Here and not later, since the next look needs it whatever comes of this one.
 	setCondition(mt, bundleCondition(o), now)
-	o.current = o.bundle.Set
 	if !inForce(o.bundle) {
+		// The last good bundle is known by summary only, by which nothing can be
+		// verified: what is on record of the issuer stays.
 		o.current, _ = mesh.PublishedSet(mt.Status.Bundle)
+		return
 	}
+	o.current = o.bundle.Set
 	recordIssuer(&mt.Status, o, now)
 	o.gate = rollout.Gate(gateFacts(mt, o), now)
 	if o.issuer.Reason != "" && o.gate.Reason != "" {

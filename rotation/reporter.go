@@ -70,6 +70,16 @@ func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision, f
 	}
 }
 
+// refused reports that a MeshTrust is left alone, and why.
+func (r *reporter) refused(before, mt *v1alpha1.MeshTrust) {
+	r.metrics.show(mt)
+	was := apimeta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
+	is := apimeta.FindStatusCondition(mt.Status.Conditions, v1alpha1.ConditionReady)
+	if is != nil && (was == nil || was.Reason != is.Reason) {
+		r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
+	}
+}
+
 // worthAnEvent reports whether a condition changed in more than its message.
 // Ready only sums up the others, but for the order of webhooks, which no other
 // tells of.

@@ -119,7 +119,8 @@ func addNudger(mgr manager.Manager, o Options) error {
 	}
 	asker := nudge.Asker{Reader: mgr.GetAPIReader(), Name: o.ValidatingWebhook}
 	err = mgr.Add(&nudge.Nudger{
-		Events: clients.RESTClient(), Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Answers: asker.Answers, Clock: o.Clock,
+		Events: clients.RESTClient(), Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Answers: asker.Answers,
+		Recorder: mgr.GetEventRecorder("reanchor"), Clock: o.Clock,
 	})
 	if err != nil {
 		return fmt.Errorf("adding the nudger: %w", err)

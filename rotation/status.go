@@ -22,10 +22,10 @@ func render(mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision, now time
 	s.ObservedGeneration = mt.Generation
 	s.Pods, s.Workloads = counts(o.owners)
 	s.EarliestTrustExpiry = earliestExpiry(o.owners)
-	s.Expires = expires(o, now)
+	s.Expires = expires(o, s.Issuer)
 	storeState(&s.Rollout, d.State, o.facts.Waves)
 	s.Rollout.ETA, s.Rollout.Deadline = optionalTime(d.ETA), optionalTime(o.facts.Breaks)
-	blocked := blockedOf(d, o.facts.Workloads)
+	blocked := append(blockedOf(d, o.facts.Workloads), exemptAndStale(o.owners)...)
 	s.Rollout.BlockedTotal = int32(len(blocked))
 	s.Rollout.Blocked = capped(blocked, v1alpha1.MaxBlocked)
 	for _, c := range conditions(mt, o, d, now) {
@@ -87,10 +87,10 @@ func earliestExpiry(owners []inventory.Workload) *metav1.Time {
 
 // expires is the EXPIRES column: when the last anchor that verifies the issuer
 // ends, or where no issuer is known the last anchor at all.
-func expires(o *observation, now time.Time) string {
+func expires(o *observation, issuer *v1alpha1.IssuerStatus) string {
 	set := o.current
-	if verifiers := o.current.VerifiedBy(o.issuer.Chain, now); !verifiers.Empty() {
-		set = verifiers
+	if issuer != nil && len(issuer.VerifiedBy) > 0 {
+		set = setOf(issuer.VerifiedBy, o.current)
 	}
 	end, ok := set.NotAfter()
 	if !ok {
@@ -110,6 +110,32 @@ func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.Bloc
 		if w := &workloads[i]; w.Stranded > 0 && w.Block.Reason == "" {
 			out = append(out, v1alpha1.BlockedWorkload{WorkloadRef: refOf(w.Key), Reason: v1alpha1.NodeNotReady,
 				Message: "stale pods are on nodes that are cordoned or not ready; they are replaced when the nodes are back"})
+		}
+	}
+	return out
+}
+
+// exemptAndStale lists the pods that are never touched although they are stale:
+// mirror pods, and those whose template opted out.
+func exemptAndStale(owners []inventory.Workload) []v1alpha1.BlockedWorkload {
+	var out []v1alpha1.BlockedWorkload
+	for i := range owners {
+		w := &owners[i]
+		if w.Counts.Exempt == 0 {
+			continue
+		}
+		for p := range w.Pods() {
+			if !p.Exempt() || !p.Class.Stale() {
+				continue
+			}
+			b := v1alpha1.BlockedWorkload{
+				WorkloadRef: v1alpha1.WorkloadRef{Namespace: p.Namespace, Kind: inventory.KindPod, Name: p.Name},
+				Reason:      v1alpha1.OptedOut, Message: "its template is annotated to be left alone",
+			}
+			if p.Mirror {
+				b.Reason, b.Message = v1alpha1.MirrorPod, "the kubelet runs it from a file on node "+p.Node+"; restart it there"
+			}
+			out = append(out, b)
 		}
 	}
 	return out
@@ -154,6 +180,9 @@ func issuerCondition(o *observation) metav1.Condition {
 	case o.issuer.Reason != "":
 		return metav1.Condition{Type: v1alpha1.ConditionIssuerTrusted, Status: metav1.ConditionUnknown,
 			Reason: string(o.issuer.Reason), Message: o.issuer.Message}
+	case !inForce(o.bundle):
+		return metav1.Condition{Type: v1alpha1.ConditionIssuerTrusted, Status: metav1.ConditionUnknown,
+			Reason: string(o.bundle.Reason), Message: "without a bundle nothing can be verified: " + o.bundle.Message}
 	case o.gate.Reason != "":
 		return condition(v1alpha1.ConditionIssuerTrusted, false, o.gate.Reason, o.gate.Message)
 	default:

@@ -138,8 +138,6 @@ const (
 	NoCertificate Reason = "NoCertificate"
 	// IssuerNotTrusted says that the pod provably cannot verify the issuer in use.
 	IssuerNotTrusted Reason = "IssuerNotTrusted"
-	// NotInjected says that the pod has no proxy yet.
-	NotInjected Reason = "NotInjected"
 	// NotMeshed says that the pod is no member of any mesh known here.
 	NotMeshed Reason = "NotMeshed"
 	// BadRequest says that the admission request could not be read.
@@ -219,7 +217,7 @@ func Reasons() []Reason {
 		ManuallyInjected, EvictionBlocked, BarePod, JobPod, UnknownOwner, MirrorPod, OptedOut,
 		ScaledToZero, NodeNotReady,
 		Current, Missing, Retired, TrustExpired, TrustUnknown, NoCertificate, IssuerNotTrusted,
-		NotInjected, NotMeshed, BadRequest,
+		NotMeshed, BadRequest,
 		RotationComplete, Aborted, Standing, AnotherRotation, NotObserved, PermissionMissing,
 		BundleNotOurs, TemplateInvalid, IssuanceInFlight, IssuanceFailed, IssuerRenewsTooSoon,
 		HoldingRenewals, KeepingOldAnchor, AnchorIssuing, AnchorUnfit, WaitingForBundle,

@@ -29,7 +29,13 @@ func halves(f *Facts, v view) (from, to *bundle.Anchor) {
 		}
 		return nil, nil
 	}
-	if older := v.own.Intersect(f.Bundle.Set).Minus(bundle.FromAnchors(*to)).Anchors(); len(older) > 0 {
+	var older []bundle.Anchor
+	for _, a := range v.own.Intersect(f.Bundle.Set).Anchors() {
+		if a.NotBefore.Before(to.NotBefore) {
+			older = append(older, a)
+		}
+	}
+	if len(older) > 0 {
 		return latest(older), to
 	}
 	return nil, nil

@@ -60,7 +60,7 @@ func (p *planner) strays(c *Certificate) bool {
 // does; in place not while a rotation has not switched the issuer yet.
 func (p *planner) holdAnchor(c *Certificate) bool {
 	if !p.facts.Policy.inPlace() {
-		return c.Labelled || c.SecretName == p.facts.Pointer.SecretName
+		return supplies(&p.facts, c)
 	}
 	if p.facts.parked() {
 		return false

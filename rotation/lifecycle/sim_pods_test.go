@@ -247,6 +247,9 @@ func (w *world) roller() {
 			w.refereeRoll(p.name)
 			w.newPod(p.workload)
 			p.dieAt = w.now.Add(w.between(0, grace))
+			if w.cfg.busy {
+				continue
+			}
 			return
 		}
 	}

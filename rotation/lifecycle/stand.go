@@ -78,11 +78,12 @@ func (p *planner) runNeeds(need bundle.Set) bundle.Set {
 	from, to := p.state.From, p.state.To
 	if from.known() {
 		only := bundle.FromAnchors(from.Anchor)
-		switch gone := p.state.reached(v1alpha1.PhaseNarrow) && !p.aborting(); {
-		case gone && !p.facts.anySignedBy(from.Anchor.Fingerprint):
-			need = need.Minus(only)
-		case !from.Anchor.ExpiredAt(p.now):
+		gone := p.state.reached(v1alpha1.PhaseNarrow) && !p.aborting()
+		switch {
+		case !gone: // expired or not: proxies ignore that, and leaves may chain to it
 			need = need.Union(only)
+		case !p.facts.anySignedBy(from.Anchor.Fingerprint):
+			need = need.Minus(only)
 		}
 	}
 	if to.known() && !p.paused && !p.aborting() && p.state.reached(v1alpha1.PhaseWiden) {
@@ -166,7 +167,7 @@ func (p *planner) sweep() {
 	spare := p.spare()
 	for i := range p.facts.Anchors {
 		c := &p.facts.Anchors[i]
-		if c.Generation == 0 || c.Labelled || c == spare || c == p.view.newest || c.SecretName == p.facts.Pointer.SecretName || c.Issuing {
+		if c.Generation == 0 || c.Labelled || supplies(&p.facts, c) || c == spare || c.Issuing {
 			continue
 		}
 		p.standing = append(p.standing, onCertificate(DeleteAnchor, c, false))
@@ -178,7 +179,7 @@ func (p *planner) spare() *Certificate {
 	var last *Certificate
 	for i := range p.facts.Anchors {
 		c := &p.facts.Anchors[i]
-		if !c.Labelled && c.Generation < p.view.newest.Generation && (last == nil || cmp.Less(last.Generation, c.Generation)) {
+		if !supplies(&p.facts, c) && c.Generation < p.view.newest.Generation && (last == nil || cmp.Less(last.Generation, c.Generation)) {
 			last = c
 		}
 	}

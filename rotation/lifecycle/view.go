@@ -61,10 +61,15 @@ func look(f *Facts) view {
 			v.newest = c
 		}
 	}
-	v.own = v.own.Union(f.Bundle.Set.Intersect(v.own))
 	for i := range f.Issuers {
 		v.signers = v.signers.Union(f.Issuers[i].SignedBy)
 	}
+	// What signed an issuer of this mesh is its own, even if every record is lost.
+	v.own = v.own.Union(v.signers)
+	for _, e := range f.Earlier {
+		v.own = v.own.Union(e.SignedBy)
+	}
+	v.own = v.own.Union(f.Bundle.Set.Intersect(v.own))
 	if f.Kept.Exists && f.Kept.SecretName == f.Pointer.SecretName {
 		if a, ok := v.own.Anchor(f.Kept.Anchor); ok {
 			v.pointed = &a
@@ -88,10 +93,14 @@ func full(s bundle.Set) bundle.Set {
 // supplies reports whether an anchor's Certificate puts it into the bundle, or
 // signs. A generation that was dropped is history.
 func supplies(f *Facts, c *Certificate) bool {
-	if f.Policy.inPlace() {
+	switch {
+	case f.Policy.inPlace() || c.SecretName == f.Pointer.SecretName:
 		return true
+	case f.Policy.writesBundle():
+		return c.Issued != nil && f.Bundle.Set.Contains(c.Issued.Fingerprint)
+	default:
+		return c.Labelled
 	}
-	return c.Labelled || c.SecretName == f.Pointer.SecretName
 }
 
 // issuer returns the mesh's issuer, or nil when none is known or issued.

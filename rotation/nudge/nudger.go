@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -43,6 +44,8 @@ type Nudger struct {
 	Live   client.Reader
 	// Answers asks the webhook; nil says that it answered.
 	Answers func(context.Context) error
+	// Recorder writes the event of a wake.
+	Recorder events.EventRecorder
 	// Clock tells the time.
 	Clock clock.WithTicker
 
@@ -237,6 +240,10 @@ func (n *Nudger) wake(ctx context.Context, a Action) error {
 	u.SetUID(object.GetUID())
 	u.SetAnnotations(map[string]string{v1alpha1.NudgedAnnotation: a.Value})
 	err = n.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager), client.ForceOwnership)
+	if err == nil {
+		n.Recorder.Eventf(object, nil, corev1.EventTypeNormal, string(v1alpha1.Nudged), "Nudge",
+			"woken from back-off: the reason for which its pods were refused is gone")
+	}
 	if err != nil && !apierrors.IsConflict(err) {
 		return fmt.Errorf("waking %s %s/%s: %w", a.Owner.Kind, a.Owner.Namespace, a.Owner.Name, err)
 	}

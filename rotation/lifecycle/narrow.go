@@ -70,5 +70,5 @@ func (p *planner) verify() bool {
 	if len(way) > 0 {
 		return p.block(way[0].Reason, fmt.Sprintf("%d workloads do not provably trust the anchor in use", len(way)), way...)
 	}
-	return true
+	return p.live()
 }

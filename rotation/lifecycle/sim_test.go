@@ -46,7 +46,6 @@ const (
 	noConflict
 	noHold
 	noLeafTime
-	noSettle
 	noUnknown
 	noPending
 )
@@ -70,8 +69,6 @@ func (w *world) mutate(f *lifecycle.Facts) {
 		}
 	case noLeafTime:
 		f.Identity.LeafLifetime, f.Identity.LeafSkew, f.Policy.Skew = time.Second, 0, 0
-	case noSettle:
-		f.Read.StartedAt = w.now.Add(time.Hour)
 	case noUnknown:
 		f.Pods = slices.DeleteFunc(f.Pods, func(p lifecycle.Pod) bool { return p.Trust.Knowledge == mesh.Unknown })
 	case noPending:
@@ -452,7 +449,6 @@ func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 		"a write on an older version is refused":  {noConflict, []string{"intent:", "I1:", "I2:", "I9:", "handshake:"}},
 		"renewals are held back (InPlace)":        {noHold, []string{"I1:", "handshake:"}},
 		"leaves outlive the issuer that signed":   {noLeafTime, []string{"I2:", "handshake:"}},
-		"pods are listed long after the fence":    {noSettle, []string{"I1:", "handshake:"}},
 		"what is unknown is in the way (I8)":      {noUnknown, []string{"I1:", "handshake:"}},
 		"a terminating or pending pod is counted": {noPending, []string{"I1:", "I2:", "handshake:"}},
 	}

@@ -70,11 +70,9 @@ func TestDisruptionBudgetsAreHonoured(t *testing.T) {
 		t.Errorf("of the six pods under the budget %d were up at least, want five", least)
 	}
 
-	if err := env.client.Get(t.Context(), client.ObjectKeyFromObject(none), none); err != nil {
-		t.Fatal(err)
-	}
+	strict := none.DeepCopy()
 	none.Spec.MaxUnavailable = new(intstr.FromInt32(1))
-	if err := env.client.Update(t.Context(), none); err != nil {
+	if err := env.client.Patch(t.Context(), none, client.MergeFrom(strict)); err != nil {
 		t.Fatal(err)
 	}
 	m.awaitConverged(time.Minute, m.root, next)

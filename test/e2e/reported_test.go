@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 )
@@ -189,8 +190,9 @@ func (m *meshWorld) injectByHand(d *appsv1.Deployment) {
 func pause(t *testing.T, namespace, name string) {
 	t.Helper()
 	d := get(t, namespace, name, &appsv1.Deployment{})
+	before := d.DeepCopy()
 	d.Spec.Paused = true
-	if err := env.client.Update(t.Context(), d); err != nil {
+	if err := env.client.Patch(t.Context(), d, client.MergeFrom(before)); err != nil {
 		t.Fatal(err)
 	}
 }

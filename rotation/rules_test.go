@@ -88,7 +88,7 @@ func TestOnlyWebhooksThatChangeNewPodsAfterTheStampAreNamed(t *testing.T) {
 func TestTheMirroredLabelIsToldFromAHumansOwn(t *testing.T) {
 	label := map[string]string{v1alpha1.AdmissionLabel: v1alpha1.AdmissionDisabled}
 	fields := func(manager, json string) []metav1.ManagedFieldsEntry {
-		return []metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: &metav1.FieldsV1{Raw: []byte(json)}}}
+		return []metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: metav1.NewFieldsV1(json)}}
 	}
 	const owned = `{"f:metadata":{"f:labels":{"f:reanchor.dev/admission":{}}}}`
 	for name, tc := range map[string]struct {

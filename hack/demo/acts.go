@@ -207,7 +207,7 @@ func (w *world) countRolled(ctx context.Context) error {
 	}
 	for key, n := range revisions {
 		if n != 2 {
-			return fmt.Errorf("Deployment %s has %d revisions, not the first and one roll", key, n)
+			return fmt.Errorf("the Deployment %s has %d revisions, not the first and one roll", key, n)
 		}
 	}
 	w.rolled = len(revisions)

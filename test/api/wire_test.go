@@ -176,7 +176,7 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 				WorkloadRef: deployment, Reason: v1alpha1.ProgressDeadlineExceeded, Message: "stuck", Attempt: 1, Since: at,
 			}},
 			FailedTotal:   1,
-			Attempts:      []v1alpha1.WorkloadAttempts{{WorkloadRef: deployment, Count: 2, Reverts: 1, LastAt: at}},
+			Attempts:      []v1alpha1.WorkloadAttempts{{WorkloadRef: deployment, Count: 2, Reverts: 1, LastAt: micro}},
 			AttemptsTotal: 1,
 			Blocked:       []v1alpha1.BlockedWorkload{{WorkloadRef: deployment, Reason: v1alpha1.WorkloadPaused, Message: "paused"}},
 			BlockedTotal:  1,

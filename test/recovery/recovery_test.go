@@ -6,7 +6,6 @@ package recovery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -180,7 +179,7 @@ func (w *world) comeBack(t *testing.T, namespace string) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Log(fmt.Sprintf("pods came %.1f s after the reason had gone", time.Since(began).Seconds()))
+	t.Logf("pods came %.1f s after the reason had gone", time.Since(began).Seconds())
 }
 
 func TestOwnersOfRefusedPodsAreWokenWhenTheReasonIsGone(t *testing.T) {

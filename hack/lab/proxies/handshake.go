@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -50,7 +49,8 @@ func (p *Proxies) handshake() {
 	p.score.add(p.options.Clock.Now(), failure)
 }
 
-// connect performs a mutual handshake; nil when both sides accept.
+// connect performs a mutual handshake; nil when both sides accept. In TLS 1.3 the
+// client is done before the server comes to verify it, so both are asked.
 func connect(client, server *process, now func() time.Time) *Failure {
 	if client.leaf == nil || server.leaf == nil {
 		return &Failure{
@@ -62,9 +62,9 @@ func connect(client, server *process, now func() time.Time) *Failure {
 	served := make(chan error, 1)
 	go func() {
 		defer far.Close()
-		served <- serve(tls.Server(far, server.serverConfig(now)))
+		served <- tls.Server(far, server.serverConfig(now)).Handshake()
 	}()
-	clientErr := dial(tls.Client(near, client.clientConfig(server.dns, now)))
+	clientErr := tls.Client(near, client.clientConfig(server.dns, now)).Handshake()
 	near.Close()
 	serverErr := <-served
 	if clientErr == nil && serverErr == nil {
@@ -80,28 +80,6 @@ func connect(client, server *process, now func() time.Time) *Failure {
 		failure.RefusedByClient = errors.As(clientErr, &refused)
 	}
 	return failure
-}
-
-// dial is not done before the server has said a word: in TLS 1.3 the client has
-// finished its handshake when the server comes to verify it.
-func dial(conn *tls.Conn) error {
-	if err := conn.Handshake(); err != nil {
-		return fmt.Errorf("connecting: %w", err)
-	}
-	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
-		return fmt.Errorf("waiting for the server's word: %w", err)
-	}
-	return nil
-}
-
-func serve(conn *tls.Conn) error {
-	if err := conn.Handshake(); err != nil {
-		return fmt.Errorf("accepting: %w", err)
-	}
-	if _, err := conn.Write([]byte{1}); err != nil {
-		return fmt.Errorf("saying a word: %w", err)
-	}
-	return nil
 }
 
 func (p *process) config(name string, usage x509.ExtKeyUsage, now func() time.Time) *tls.Config {
@@ -173,6 +151,3 @@ func (e *end) Close() error {
 	e.closing.Do(func() { close(e.out) })
 	return nil
 }
-
-// SetWriteDeadline has no effect: no write waits.
-func (e *end) SetWriteDeadline(time.Time) error { return nil }

@@ -31,7 +31,7 @@ type world struct {
 	newIssuer *bundletest.CA
 }
 
-// in runs a test whose leaves last 100 s, with five handshakes a second.
+// in runs a test whose leaves last 100 s, with three handshakes a second.
 func in(t *testing.T, o Options, test func(w world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -40,7 +40,7 @@ func in(t *testing.T, o Options, test func(w world)) {
 		w.oldIssuer, w.newIssuer = w.old.Intermediate("issuer", long(now)), w.new.Intermediate("issuer", long(now))
 		w.identity = &authority{t: t, issuer: w.oldIssuer, lifetime: 100 * time.Second}
 		if o.Rate == 0 {
-			o.Rate = 5
+			o.Rate = 3
 		}
 		o.Identity, o.MinRefresh = w.identity, time.Second
 		o, err := o.withDefaults()

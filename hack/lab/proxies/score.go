@@ -22,6 +22,7 @@ type Peer struct {
 	Anchors []string
 }
 
+// String is for a test's message.
 func (p Peer) String() string {
 	short := make([]string, 0, len(p.Anchors))
 	for _, a := range p.Anchors {
@@ -41,6 +42,7 @@ type Failure struct {
 	Err             error
 }
 
+// String says who refused whom and why, for a test's message.
 func (f Failure) String() string {
 	refuser := "server"
 	if f.RefusedByClient {

@@ -44,7 +44,7 @@ verify-rules:
 
 test: ## Run all tests; the first run builds the lab's control plane, in about ten minutes
 	go run ./hack/lab/cmd/lab build
-	go test -timeout 25m ./...
+	go test -timeout 25m -parallel 6 ./...
 
 demo: ## See it work: stamp, deny and roll on a real control plane
 	go run ./hack/demo

@@ -37,6 +37,8 @@ type observation struct {
 	// unfit counts the pods, exempt ones included, that do not provably trust
 	// the whole bundle.
 	unfit int
+	// unknown counts the pods of which it cannot be told.
+	unknown int
 }
 
 // pending says why a reconcile cannot go on yet; a watch will wake it.
@@ -151,7 +153,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 		Workloads: workloads, Waves: waves.names, Breaks: o.breaks(mt, s),
 	}
 	o.facts.Fence = r.fence.evidence(mt.Name, o, now)
-	o.unfit = countUnfit(o.owners)
+	o.unfit, o.unknown = countUnfit(o.owners)
 	return nil
 }
 
@@ -213,23 +215,24 @@ func (s *surveyor) breaksAt(t *mesh.Trust, issuerEnds time.Time) time.Time {
 	return issuerEnds
 }
 
-// countUnfit counts the pods that do not provably trust the whole bundle;
-// exempt ones are in no count and looked at one by one.
-func countUnfit(owners []inventory.Workload) int {
-	n := 0
+// countUnfit counts the pods that do not provably trust the whole bundle, and
+// those of which it cannot be told; exempt ones are in no count and looked at
+// one by one.
+func countUnfit(owners []inventory.Workload) (unfit, unknown int) {
 	for i := range owners {
 		c := owners[i].Counts
-		n += c.Stale() + c.Unknown
+		unfit += c.Stale() + c.Unknown
+		unknown += c.Unknown
 		if c.Exempt == 0 {
 			continue
 		}
 		for p := range owners[i].Pods() {
 			if p.Exempt() && p.Class != mesh.ClassCurrent && p.Class != mesh.ClassRetired {
-				n++
+				unfit++
 			}
 		}
 	}
-	return n
+	return unfit, unknown
 }
 
 // probeNamespace returns the namespace that is labelled for the probes of a

@@ -107,7 +107,7 @@ func testRotationStatus(t *testing.T, s server) {
 		ObservedGeneration: 1, FromAnchor: certificate, ToAnchor: certificate, IssuerBefore: certificate, IssuerInUseAt: &at,
 		Progress: "12/40 workloads",
 		Path:     v1alpha1.PathRotate, SwitchIntendedAt: &at, IssuerSwitchedAt: &at, AbortedFrom: v1alpha1.PhaseWiden,
-		Steps:    []v1alpha1.RotationStep{{Phase: v1alpha1.PhaseWiden, StartedAt: at, CompletedAt: &at, Message: "done"}}, StepsTotal: 1,
+		Steps: []v1alpha1.RotationStep{{Phase: v1alpha1.PhaseWiden, StartedAt: at, CompletedAt: &at, Message: "done"}}, StepsTotal: 1,
 		BlockedBy: []v1alpha1.BlockedWorkload{{
 			WorkloadRef: v1alpha1.WorkloadRef{Namespace: "a", Kind: "Rollout", Name: "b", Group: "argoproj.io"}, Reason: v1alpha1.OptedOut, Message: "opted out",
 		}},
@@ -157,7 +157,7 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 			}},
 			EarlierTotal: 1,
 		},
-		Expires: at.UTC().Format(time.RFC3339), EarliestTrustExpiry: &at,
+		Expires: at.UTC().Format(time.RFC3339), EarliestTrustExpiry: &at, LastScheduleTime: &at,
 		History: []v1alpha1.BundleRecord{{
 			Hash: hash, Fingerprints: []string{print}, FingerprintsTotal: 1, PublishedAt: at, FirstSeen: at, LastSeen: at,
 		}},

@@ -165,7 +165,6 @@ func TestABundleThatCannotBeUsedStopsRollingUntilItIsRepaired(t *testing.T) {
 	}
 	ready(t, ns, 2)
 	m.unpublish()
-	rolled := unrolled(t, ns)
 	spec := quick()
 	// What the nodes' clocks may be off counts as doubt around every change.
 	spec.Admission.ClockSkew = &metav1.Duration{Duration: time.Second}
@@ -179,7 +178,7 @@ func TestABundleThatCannotBeUsedStopsRollingUntilItIsRepaired(t *testing.T) {
 	m.component("destination", 1)
 	ready(t, m.name, 1)
 	m.awaitConverged(30*time.Second, m.root)
-	rolled = unrolled(t, ns, m.name)
+	rolled := unrolled(t, ns, m.name)
 	holds(t, 3*time.Second, rolled) // until no clock can say that the pods started later
 	first := m.status().Status.History
 	m.write(map[string]string{"other": m.root.PEM()})

@@ -59,7 +59,7 @@ func (m *meshWorld) record() *timeline {
 	var wait sync.WaitGroup
 	m.t.Cleanup(func() { cancel(); wait.Wait() })
 	for kind, source := range l.sources() {
-		list, err := source.List(metav1.ListOptions{})
+		list, err := source.ListWithContext(l.t.Context(), metav1.ListOptions{})
 		if err != nil {
 			m.t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func (l *timeline) awaitPresent() {
 	l.t.Helper()
 	want := map[string]uint64{}
 	for kind, source := range l.sources() {
-		list, err := source.List(metav1.ListOptions{})
+		list, err := source.ListWithContext(l.t.Context(), metav1.ListOptions{})
 		if err != nil {
 			l.t.Fatal(err)
 		}

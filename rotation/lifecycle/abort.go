@@ -129,14 +129,7 @@ func (p *planner) dropUnused(others bundle.Set) bool {
 	if !p.live() {
 		return false
 	}
-	p.drop = others
-	for i := range p.facts.Anchors {
-		c := &p.facts.Anchors[i]
-		if c.Issued != nil && c.Labelled && others.Contains(c.Issued.Fingerprint) {
-			p.actions = append(p.actions, onCertificate(LabelAnchor, c, false))
-		}
-	}
-	return p.wait(v1alpha1.Narrowing, "the new anchor is being dropped from the bundle")
+	return p.dropNow(others)
 }
 
 // release lets the object go. What protects the mesh is not given up with it:

@@ -30,17 +30,8 @@ func (p *planner) createAnchor() bool {
 		p.state.To = &Replaced{Certificate: v1alpha1.ObjectRef{Namespace: p.facts.Policy.AnchorNamespace, Name: name}, SecretName: name, Revision: int64(n)}
 	}
 	for i := range p.facts.Anchors {
-		c := &p.facts.Anchors[i]
-		switch {
-		case c.Ref != p.state.To.Certificate:
-		case c.Issued != nil && !c.Issuing:
-			return p.take(c)
-		case !c.FailedAt.IsZero() && p.late():
-			return p.failLate()
-		case !c.FailedAt.IsZero() && !c.Issuing && !p.resting(c):
-			return p.act(onCertificate(Renew, c, true), v1alpha1.IssuanceFailed, "the new anchor's request failed and is made again")
-		default:
-			return p.wait(v1alpha1.AnchorIssuing, "the new anchor is being issued")
+		if c := &p.facts.Anchors[i]; c.Ref == p.state.To.Certificate {
+			return p.awaitAnchor(c)
 		}
 	}
 	if p.late() {
@@ -48,6 +39,21 @@ func (p *planner) createAnchor() bool {
 	}
 	create := Action{Verb: CreateAnchor, Object: p.state.To.Certificate, Secret: p.state.To.SecretName, Generation: int(p.state.To.Revision)}
 	return p.act(create, v1alpha1.AnchorIssuing, "the next generation of the anchor is being created")
+}
+
+// awaitAnchor waits for a generation that exists to be issued.
+func (p *planner) awaitAnchor(c *Certificate) bool {
+	switch failed := !c.FailedAt.IsZero(); {
+	case c.Issued != nil && !c.Issuing:
+		return p.take(c)
+	case failed && p.late():
+		p.block(v1alpha1.IssuanceFailed, "the new anchor could not be issued")
+		return p.failLate()
+	case failed && !c.Issuing && !p.resting(c):
+		return p.act(onCertificate(Renew, c, true), v1alpha1.IssuanceFailed, "the new anchor's request failed and is made again")
+	default:
+		return p.wait(v1alpha1.AnchorIssuing, "the new anchor is being issued")
+	}
 }
 
 func (p *planner) nextGeneration() int {
@@ -68,13 +74,18 @@ func (p *planner) renewAnchor() bool {
 	case c.Issuing:
 		return p.wait(v1alpha1.AnchorIssuing, "the anchor is being renewed")
 	case !c.FailedAt.IsZero() && p.late():
+		p.block(v1alpha1.IssuanceFailed, "the anchor could not be renewed")
 		return p.failLate()
-	case !c.FailedAt.IsZero() && p.resting(c):
+	case p.resting(c):
 		return p.wait(v1alpha1.IssuanceFailed, "the anchor's renewal failed and will be tried again")
-	case !p.sheltered(c) || !p.held() || !p.live():
-		return false
 	}
-	return p.act(onCertificate(Renew, c, true), v1alpha1.AnchorIssuing, "the anchor is being renewed")
+	return p.renewSheltered(c)
+}
+
+// renewSheltered triggers the renewal when nothing can be lost by it.
+func (p *planner) renewSheltered(c *Certificate) bool {
+	return p.sheltered(c) && p.held() && p.live() &&
+		p.act(onCertificate(Renew, c, true), v1alpha1.AnchorIssuing, "the anchor is being renewed")
 }
 
 // sheltered reports whether the old anchor survives its renewal: archived, in

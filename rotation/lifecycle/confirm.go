@@ -71,7 +71,16 @@ func (p *planner) restarted(to *Replaced) bool {
 			ResourceVersion: id.ResourceVersion, BundleVersion: p.facts.Bundle.ResourceVersion,
 		}
 		return p.act(restart, v1alpha1.ConfirmingIssuer, "the signing service is being restarted, to show that it signs with the new issuer")
-	case !id.Complete || len(id.Pods) == 0:
+	default:
+		return p.allMarked(mark) && p.live()
+	}
+}
+
+// allMarked reports whether there are no pods of the signing service but Ready
+// ones with the mark.
+func (p *planner) allMarked(mark string) bool {
+	id := p.facts.Identity
+	if !id.Complete || len(id.Pods) == 0 {
 		return p.wait(v1alpha1.ConfirmingIssuer, "the signing service is restarting")
 	}
 	for _, pod := range id.Pods {
@@ -79,7 +88,7 @@ func (p *planner) restarted(to *Replaced) bool {
 			return p.wait(v1alpha1.ConfirmingIssuer, fmt.Sprintf("pod %s of the signing service is not ready, or older than the switch", pod.Name))
 		}
 	}
-	return p.live()
+	return true
 }
 
 // drainLeaves waits until no leaf of an earlier issuer lives.

@@ -13,7 +13,7 @@ func (p *planner) hold() {
 		p.setHold(&p.facts.Issuers[i], p.holdIssuer(&p.facts.Issuers[i]))
 	}
 	for i := range p.facts.Anchors {
-		p.setHold(&p.facts.Anchors[i], p.holdAnchor(&p.facts.Anchors[i]))
+		p.setHold(&p.facts.Anchors[i], p.holdAnchor())
 	}
 }
 
@@ -58,9 +58,9 @@ func (p *planner) strays(c *Certificate) bool {
 
 // holdAnchor reports whether an anchor must not renew itself. A generation never
 // does; in place not while a rotation has not switched the issuer yet.
-func (p *planner) holdAnchor(c *Certificate) bool {
+func (p *planner) holdAnchor() bool {
 	if !p.facts.Policy.inPlace() {
-		return supplies(&p.facts, c)
+		return true
 	}
 	if p.facts.parked() {
 		return false
@@ -106,14 +106,18 @@ func (p *planner) repair() {
 	}
 	for i := range p.facts.Issuers {
 		c := &p.facts.Issuers[i]
-		if c.Issued == nil || c.Issuing || p.resting(c) {
-			continue
-		}
-		expired := c.Issued.ExpiredAt(p.now) && c.SignedBy.Contains(to.Fingerprint)
-		if expired || c.SignedBy.Empty() && !p.facts.PodsUnknown && len(p.facts.Pods) > 0 && p.allTrust(*to) {
-			p.standing = append(p.standing, onCertificate(Renew, c, true))
+		if c.Issued != nil && !c.Issuing && p.curable(c, *to) && !p.resting(c) {
+			p.standing = append(p.standing, p.renewal(c, &Replaced{Anchor: *to}))
 		}
 	}
+}
+
+// curable reports whether another signature of the anchor would mend an issuer.
+func (p *planner) curable(c *Certificate, to bundle.Anchor) bool {
+	if c.SignedBy.Empty() {
+		return len(p.facts.Pods) > 0 && p.allTrust(to)
+	}
+	return c.Issued.ExpiredAt(p.now) && c.SignedBy.Contains(to.Fingerprint)
 }
 
 // allTrust reports whether every pod provably trusts the anchor.

@@ -43,6 +43,11 @@ func (p *planner) dropAll(keep bundle.Set) bool {
 	case !p.live():
 		return false
 	}
+	return p.dropNow(gone)
+}
+
+// dropNow makes stand leave the anchors out, and takes their labels away.
+func (p *planner) dropNow(gone bundle.Set) bool {
 	p.drop = gone
 	for i := range p.facts.Anchors {
 		c := &p.facts.Anchors[i]
@@ -50,7 +55,7 @@ func (p *planner) dropAll(keep bundle.Set) bool {
 			p.actions = append(p.actions, onCertificate(LabelAnchor, c, false))
 		}
 	}
-	return p.wait(v1alpha1.Narrowing, fmt.Sprintf("%d old anchors are being dropped from the bundle", left.Union(stale).Len()))
+	return p.wait(v1alpha1.Narrowing, fmt.Sprintf("%d anchors are being dropped from the bundle", p.facts.Bundle.Set.Intersect(gone).Len()))
 }
 
 // verify looks at the result: the bundle verifies the issuers, and every pod

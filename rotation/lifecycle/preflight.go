@@ -48,8 +48,17 @@ func (p *planner) unready() Hold {
 		return Hold{v1alpha1.IssuerNotFound, "the issuer's Certificate has issued nothing; name it in spec.rotation.issuerCertificateRef"}
 	case !f.Pointer.Known:
 		return Hold{v1alpha1.NotObserved, "the ClusterIssuer could not be read; name it in spec.rotation.clusterIssuerName"}
-	case len(f.Anchors) == 0 || p.view.newest == nil:
+	case p.view.newest == nil:
 		return Hold{v1alpha1.NotObserved, "no Certificate of an anchor that is in use was found; name it in spec.rotation.anchorCertificateRef"}
+	default:
+		return p.hindered()
+	}
+}
+
+// hindered says what stands in the way of one that lacks nothing.
+func (p *planner) hindered() Hold {
+	f := &p.facts
+	switch {
 	case f.Checks.Missing != "":
 		return Hold{v1alpha1.PermissionMissing, f.Checks.Missing}
 	case f.Checks.BundleFault != "":
@@ -97,24 +106,33 @@ func (p *planner) inTime() bool {
 	}
 	for i := range p.facts.Issuers {
 		c := &p.facts.Issuers[i]
-		need := p.facts.Checks.Expected
-		end := c.RenewalTime
-		if c.CanHold {
-			need, end = need+p.spareLife(), c.Issued.NotAfter
+		if end := p.mustEndBy(c); !end.IsZero() && !p.now.Add(p.facts.Checks.Expected).Before(end) {
+			return p.freshen(c, end)
 		}
-		if end.IsZero() || p.now.Add(need).Before(end) {
-			continue
-		}
-		if p.young(c) {
-			return p.block(v1alpha1.IssuerRenewsTooSoon, fmt.Sprintf("rolling every pod is expected to take %s, and the issuer's next renewal is at %s; give its Certificate a longer duration",
-				p.facts.Checks.Expected, end.UTC().Format(time.RFC3339)))
-		}
-		if p.strays(c) || c.Issuing || p.resting(c) {
-			return p.wait(v1alpha1.IssuanceInFlight, "the issuer is being renewed first")
-		}
-		return p.act(p.renewal(c, p.state.From), v1alpha1.IssuerRenewsTooSoon, "the issuer would renew itself too soon, and is renewed under the old anchor first")
 	}
 	return true
+}
+
+// mustEndBy is when every pod must trust the new anchor: at the issuer's next
+// renewal or, where that can be held back, before its leaves are cut short.
+func (p *planner) mustEndBy(c *Certificate) time.Time {
+	if c.CanHold {
+		return c.Issued.NotAfter.Add(-p.spareLife())
+	}
+	return c.RenewalTime
+}
+
+// freshen renews an issuer before the rotation begins.
+func (p *planner) freshen(c *Certificate, end time.Time) bool {
+	switch {
+	case p.young(c):
+		return p.block(v1alpha1.IssuerRenewsTooSoon, fmt.Sprintf("rolling every pod is expected to take %s and must end by %s; give the issuer's Certificate a longer duration",
+			p.facts.Checks.Expected, end.UTC().Format(time.RFC3339)))
+	case p.strays(c) || c.Issuing || p.resting(c):
+		return p.wait(v1alpha1.IssuanceInFlight, "the issuer is being renewed first")
+	default:
+		return p.act(p.renewal(c, p.state.From), v1alpha1.IssuerRenewsTooSoon, "the issuer would renew itself too soon, and is renewed under the old anchor first")
+	}
 }
 
 // young reports whether an issuer was issued since the run began, so that

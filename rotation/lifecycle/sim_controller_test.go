@@ -23,7 +23,6 @@ type controller struct {
 	run           string
 	rv            int
 	next          int
-	again         time.Time
 	live          bool
 	restartBefore time.Time
 	cache         lifecycle.Facts
@@ -111,7 +110,7 @@ func (c *controller) store(w *world) {
 		}
 		return
 	}
-	if w.run.rv != c.rv {
+	if w.run.rv != c.rv && w.cfg.mutant != noConflict {
 		c.stage = idle
 		return
 	}

@@ -82,14 +82,14 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 	w := &world{
 		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 7)), ca: ca, now: simBase, tally: map[string]int{}, renewedFor: map[string]int{},
 	}
-	if cfg.mutant == none || cfg.mutant == actFirst || cfg.mutant == noI9 {
+	if cfg.mutant == none || cfg.mutant == actFirst || cfg.mutant == noI9 || cfg.mutant == noConflict {
 		w.cfg.inPlace, w.cfg.writer = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
 	}
 	w.cfg.inPlace = w.cfg.inPlace || cfg.mutant == noStanding || cfg.mutant == noHold
 	w.cfg.restart = w.rng.IntN(3) == 0
 	w.cfg.short = cfg.mutant == none && w.rng.IntN(10) == 0
 	w.cfg.hostile = w.rng.IntN(8) == 0 || cfg.mutant == noI9
-	w.cfg.busy = w.rng.IntN(3) == 0
+	w.cfg.busy = w.rng.IntN(3) == 0 || cfg.mutant == noConflict
 	w.cfg.deletes = w.rng.IntN(10) == 0
 	old := mask(0)
 	if w.cfg.inPlace && !w.cfg.writer && w.rng.IntN(3) == 0 {
@@ -346,10 +346,10 @@ func (w *world) calm() {
 	w.quiet = true
 	w.logf("calm")
 	w.cmDownUntil, w.tmDownUntil = time.Time{}, time.Time{}
-	for _, p := range w.pods {
+	for _, p := range append(w.unborn, w.pods...) {
 		p.unknown = false
 		if p.reason == string(v1alpha1.BarePod) {
-			p.dieAt = w.now.Add(time.Minute)
+			p.dieAt = w.now.Add(2 * time.Minute)
 		}
 	}
 	if w.run == nil {

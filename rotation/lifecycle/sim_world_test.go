@@ -126,7 +126,6 @@ type world struct {
 	excused                  string
 	renewedFor               map[string]int
 	actor                    string // the run that the present write is for
-	outcomes                 []lifecycle.Outcome
 	issuerHistory            []issuerAt
 	tally                    map[string]int
 	log                      []string

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
 )
 
 // afterFence is how long after the fence the pods are listed that gate I1
@@ -26,26 +27,39 @@ func (p *planner) switchIssuer() bool {
 // whatever anybody does, and in place each renewal passes the gate.
 func (p *planner) turn(to *Replaced) bool {
 	fp := to.Anchor.Fingerprint
-	if p.facts.allSignedBy(fp) && p.state.SwitchedAt.IsZero() && !p.aborting() {
-		p.state.SwitchedAt = ceil(p.now)
-	}
+	signed := p.seeSwitched(to)
 	secret, ok := p.facts.secretOf(fp)
-	if !ok && p.facts.allSignedBy(fp) && !p.aborting() {
+	if !ok && signed && !p.aborting() {
 		return true // it was renewed in place since; another run leads to its successor
 	}
 	if !ok || to.Anchor.ExpiredAt(p.now) {
 		return p.block(v1alpha1.NoWayBack, "the anchor "+fp.Short()+" cannot sign any more: its key is gone, or it has expired; issue it again, or delete this AnchorRotation")
 	}
 	moved := p.facts.Pointer.SecretName == secret && p.facts.Pointer.Token == p.token(to)
-	if p.facts.allSignedBy(fp) && moved {
+	if signed && moved {
 		return true
 	}
-	if committed := moved && !p.facts.Policy.inPlace(); !committed && !p.mayTurn(to) {
+	return p.turnThrough(to, secret, moved)
+}
+
+// seeSwitched reports whether every issuer is signed by the anchor, and notes
+// when that was first seen of the new one.
+func (p *planner) seeSwitched(to *Replaced) bool {
+	signed := p.facts.allSignedBy(to.Anchor.Fingerprint)
+	if signed && p.state.SwitchedAt.IsZero() && !p.aborting() {
+		p.state.SwitchedAt = ceil(p.now)
+	}
+	return signed
+}
+
+// turnThrough makes the writes of a turn, each through the gate.
+func (p *planner) turnThrough(to *Replaced, secret string, moved bool) bool {
+	if committed := moved && !p.facts.Policy.inPlace(); !committed && !p.mayTurn(to, secret) {
 		return false
 	}
 	p.intend()
 	if !moved {
-		return p.act(p.point(to, secret), v1alpha1.SwitchingIssuer, "the ClusterIssuer is being pointed at the anchor "+fp.Short())
+		return p.act(p.point(to, secret), v1alpha1.SwitchingIssuer, "the ClusterIssuer is being pointed at the anchor "+to.Anchor.Fingerprint.Short())
 	}
 	return p.renewUnder(to)
 }
@@ -61,30 +75,36 @@ func (p *planner) intend() {
 	}
 }
 
-// mayTurn is everything that must hold before the signing anchor changes.
-func (p *planner) mayTurn(to *Replaced) bool {
+// mayTurn is everything that must hold before the signing anchor changes. On the
+// way back nothing changes but the token, when the old anchor signs already.
+func (p *planner) mayTurn(to *Replaced, secret string) bool {
 	fp := to.Anchor.Fingerprint
+	if p.backAlready(fp, secret) {
+		return true
+	}
+	if flight := p.inFlight(); flight.Reason != "" {
+		return p.wait(flight.Reason, flight.Message)
+	}
 	switch {
-	case p.aborting() && p.facts.allSignedBy(fp) && p.facts.Pointer.SecretName == mustSecret(&p.facts, fp):
-		return true // nothing changes but the token, which voids what was decided before
 	case !p.facts.Bundle.Set.Contains(fp):
 		return p.wait(v1alpha1.WaitingForBundle, "the published bundle does not hold the anchor "+fp.Short())
-	case p.inFlight().Reason != "":
-		return p.wait(v1alpha1.IssuanceInFlight, p.inFlight().Message)
 	case !p.approved(v1alpha1.GateSwitchIssuer):
 		return p.block(v1alpha1.ApprovalRequired, "trusted from outside: "+p.externals()+"; add an approval for the gate SwitchIssuer when they trust the new anchor too")
-	case p.state.Path == v1alpha1.PathRecover && !p.aborting() && p.broken():
-		return p.live()
-	case !p.settled() || !p.trustedBy(to) || !p.live():
-		return false
+	case p.hopeless():
+		return p.live() // I1 protects nothing
 	default:
-		return true
+		return p.settled() && p.trustedBy(to) && p.live()
 	}
 }
 
-func mustSecret(f *Facts, fp [32]byte) string {
-	secret, _ := f.secretOf(fp)
-	return secret
+// backAlready reports whether an abort finds the old anchor signing.
+func (p *planner) backAlready(fp bundle.Fingerprint, secret string) bool {
+	return p.aborting() && p.facts.allSignedBy(fp) && p.facts.Pointer.SecretName == secret
+}
+
+// hopeless reports whether the run is one of repair, and the mesh still broken.
+func (p *planner) hopeless() bool {
+	return !p.aborting() && p.state.Path == v1alpha1.PathRecover && p.broken()
 }
 
 // settled reports whether the facts were read late enough after the fence. The
@@ -170,19 +190,11 @@ func (p *planner) point(to *Replaced, secret string) Action {
 // anchor, or would be by its next renewal, while pods do not trust it. Without
 // the old key there is only the way forward.
 func (p *planner) turnedTooEarly() bool {
-	from, to := p.state.From, p.state.To
-	if p.state.Path != v1alpha1.PathRotate || !from.known() || from.Anchor.ExpiredAt(p.now) || p.facts.PodsUnknown {
+	if !p.early() || !p.backIsBetter() {
 		return false
 	}
-	secret, ok := p.facts.secretOf(from.Anchor.Fingerprint)
-	early := p.facts.anySignedBy(to.Anchor.Fingerprint)
-	astray := !p.facts.Policy.inPlace() && p.facts.Pointer.SecretName != secret
-	if !ok || !early && !astray || len(SwitchGate(SwitchQuestion{Pods: p.facts.Pods, To: to.Anchor, Covered: p.covered})) == 0 {
-		return false
-	}
-	if len(SwitchGate(SwitchQuestion{Pods: p.facts.Pods, To: from.Anchor, SignedBy: p.view.signers, Covered: p.covered})) > 0 || !p.facts.Bundle.Set.Contains(from.Anchor.Fingerprint) {
-		return false // back is no better than forward
-	}
+	from := p.state.From
+	secret, _ := p.facts.secretOf(from.Anchor.Fingerprint)
 	p.state.SwitchedAt = noTime
 	if p.facts.Pointer.SecretName != secret {
 		p.act(p.point(from, secret), v1alpha1.SwitchedTooEarly, "somebody switched the issuer before every pod trusted its anchor: pointing back to the old one")
@@ -191,4 +203,24 @@ func (p *planner) turnedTooEarly() bool {
 	p.renewUnder(from)
 	p.decide(v1alpha1.SwitchedTooEarly, "somebody switched the issuer before every pod trusted its anchor: it is being signed by the old one again")
 	return true
+}
+
+// early reports whether an issuer is signed by the new anchor, or will be.
+func (p *planner) early() bool {
+	from, to := p.state.From, p.state.To
+	if p.state.Path != v1alpha1.PathRotate || !from.known() || p.facts.PodsUnknown {
+		return false
+	}
+	secret, ok := p.facts.secretOf(from.Anchor.Fingerprint)
+	astray := !p.facts.Policy.inPlace() && p.facts.Pointer.SecretName != secret
+	return ok && (astray || p.facts.anySignedBy(to.Anchor.Fingerprint))
+}
+
+// backIsBetter reports whether pods lack the new anchor and none lacks the old.
+func (p *planner) backIsBetter() bool {
+	from, to := p.state.From.Anchor, p.state.To.Anchor
+	if from.ExpiredAt(p.now) || !p.facts.Bundle.Set.Contains(from.Fingerprint) || p.allTrust(to) {
+		return false
+	}
+	return len(p.inTheWay(from)) == 0
 }

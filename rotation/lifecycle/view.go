@@ -44,7 +44,7 @@ type view struct {
 }
 
 func look(f *Facts) view {
-	v := view{own: f.Archive.Set}
+	v := view{own: f.Archive.Set, pointed: f.signsNext()}
 	if !f.Policy.writesBundle() {
 		v.own = v.own.Union(f.Carrier.Set)
 	}
@@ -54,9 +54,6 @@ func look(f *Facts) view {
 			continue
 		}
 		v.own = v.own.Union(bundle.FromAnchors(*c.Issued))
-		if c.SecretName == f.Pointer.SecretName {
-			v.pointed = c.Issued
-		}
 		if supplies(f, c) && (v.newest == nil || c.Generation >= v.newest.Generation) {
 			v.newest = c
 		}
@@ -70,12 +67,29 @@ func look(f *Facts) view {
 		v.own = v.own.Union(e.SignedBy)
 	}
 	v.own = v.own.Union(f.Bundle.Set.Intersect(v.own))
-	if f.Kept.Exists && f.Kept.SecretName == f.Pointer.SecretName {
-		if a, ok := v.own.Anchor(f.Kept.Anchor); ok {
-			v.pointed = &a
+	return v
+}
+
+// signsNext returns the anchor in the Secret that the pointer names; nil when
+// that is not known.
+func (f *Facts) signsNext() *bundle.Anchor {
+	if !f.Pointer.Known {
+		return nil
+	}
+	for i := range f.Anchors {
+		if c := &f.Anchors[i]; c.SecretName == f.Pointer.SecretName {
+			return c.Issued
 		}
 	}
-	return v
+	if !f.parked() {
+		return nil
+	}
+	for _, set := range []bundle.Set{f.Archive.Set, f.Bundle.Set, f.Carrier.Set} {
+		if a, ok := set.Anchor(f.Kept.Anchor); ok {
+			return &a
+		}
+	}
+	return &bundle.Anchor{Fingerprint: f.Kept.Anchor}
 }
 
 // full returns the anchors whose certificate is at hand: others cannot be

@@ -90,19 +90,28 @@ func (p *planner) rescue() bool {
 	if !p.facts.Policy.inPlace() || !p.state.From.known() || !p.state.SwitchIntendedAt.IsZero() {
 		return false
 	}
-	secret, ok := p.facts.secretOf(p.state.From.Anchor.Fingerprint)
+	from := p.state.From
+	secret, ok := p.facts.secretOf(from.Anchor.Fingerprint)
 	for i := range p.facts.Issuers {
 		c := &p.facts.Issuers[i]
 		near := c.Issued != nil && p.now.Add(p.spareLife()*5/4).After(c.Issued.NotAfter)
-		if !near || !ok || !c.SignedBy.Contains(p.state.From.Anchor.Fingerprint) {
+		if !ok || !near || !c.SignedBy.Contains(from.Anchor.Fingerprint) {
 			continue
 		}
+		p.wait(v1alpha1.IssuerRenewsTooSoon, "the issuer nears its end before every pod trusts the new anchor: the old one signs once more")
 		if p.facts.Pointer.SecretName != secret {
-			p.act(p.point(p.state.From, secret), v1alpha1.IssuerRenewsTooSoon, "the issuer nears its end before every pod trusts the new anchor: the old one signs once more")
-		} else if !c.Issuing && !p.resting(c) {
-			p.act(p.renewal(c, p.state.From), v1alpha1.IssuerRenewsTooSoon, "the issuer is being renewed under the old anchor")
+			p.actions = append(p.actions, p.point(from, secret))
+		} else {
+			p.renewUnderAgain(c)
 		}
 		return true
 	}
 	return false
+}
+
+// renewUnderAgain renews an issuer under the anchor that signed it.
+func (p *planner) renewUnderAgain(c *Certificate) {
+	if !c.Issuing && !p.resting(c) {
+		p.actions = append(p.actions, p.renewal(c, p.state.From))
+	}
 }

@@ -1,0 +1,631 @@
+package lifecycle_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+	"github.com/reanchor/reanchor/bundle/bundletest"
+	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/lifecycle"
+)
+
+// outcome is the gist of a decision.
+type outcome struct {
+	Phase   v1alpha1.Phase
+	Reason  v1alpha1.Reason
+	Blocked bool
+	Live    bool     // it asks for live facts
+	Does    []string // the verbs and what they are about
+}
+
+func gist(x *fixture, d lifecycle.Decision) outcome {
+	o := outcome{Phase: d.State.Phase, Reason: d.Reason, Blocked: d.Blocked, Live: d.NeedLive}
+	for _, a := range d.Actions {
+		text := string(a.Verb)
+		for _, part := range []string{a.Object.Name, a.Workload.Name, a.Secret} {
+			if part != "" && !strings.HasSuffix(text, part) {
+				text += " " + part
+			}
+		}
+		switch a.Verb {
+		case lifecycle.WriteArchive, lifecycle.WriteCarrier, lifecycle.WriteBundle:
+			text += " " + x.names(a.Set)
+		case lifecycle.HoldRenewal, lifecycle.LabelAnchor:
+			text += map[bool]string{true: " on", false: " off"}[a.On]
+		}
+		o.Does = append(o.Does, text)
+	}
+	return o
+}
+
+func (x *fixture) names(s bundle.Set) string {
+	var out []string
+	for name, a := range map[string]bundle.Anchor{"a": x.a, "b": x.b, "foreign": x.foreign} {
+		if s.Contains(a.Fingerprint) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "+")
+}
+
+func TestNext(t *testing.T) {
+	unknown := &mesh.Trust{Why: "nobody looked"}
+	for name, c := range map[string]struct {
+		set  func(*fixture)
+		want outcome
+	}{
+		// Standing rules.
+		"a mesh at rest is left alone": {
+			func(*fixture) {}, outcome{Reason: v1alpha1.Standing},
+		},
+		"a suspended MeshTrust is not even healed": {
+			func(x *fixture) { x.Policy.Suspend, x.Archive = true, lifecycle.Carrier{} },
+			outcome{Reason: v1alpha1.Suspended},
+		},
+		"an own anchor that nobody archived is archived": {
+			func(x *fixture) { x.Archive = lifecycle.Carrier{} },
+			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteArchive a"}},
+		},
+		"an anchor that signed the issuer and whose Secret was renewed is put back": {
+			func(x *fixture) { x.Anchors[0].Issued, x.Archive.Set = &x.b, set(x.a, x.b) },
+			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteCarrier a", "HoldRenewal issuer on"}},
+		},
+		"a generation in use that lost its label gets it back": {
+			func(x *fixture) { x.Anchors[0].Labelled = false },
+			outcome{Reason: v1alpha1.Standing, Does: []string{"LabelAnchor mesh-anchor-1 on"}},
+		},
+		"an adopted generation is kept from renewing itself": {
+			func(x *fixture) { x.Anchors[0].Generation, x.Anchors[0].Held = 0, false },
+			outcome{Reason: v1alpha1.Standing, Does: []string{"HoldRenewal mesh-anchor-1 on"}},
+		},
+		"in place, a previous-anchor Secret that was deleted comes back with the current anchor": {
+			func(x *fixture) { x.inPlace(); x.Carrier = lifecycle.Carrier{} },
+			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteCarrier a"}},
+		},
+		"in place, an anchor renewed by somebody else widens the previous-anchor Secret and holds renewals": {
+			func(x *fixture) { x.inPlace(); x.Anchors[0].Issued = &x.b },
+			outcome{Reason: v1alpha1.Standing, Does: []string{
+				"WriteArchive a+b", "WriteCarrier a+b", "HoldRenewal issuer on", "HoldRenewal mesh-anchor-1 on"}},
+		},
+		"an anchor that earlier leaves chain to is put back": {
+			func(x *fixture) {
+				x.Earlier = []lifecycle.Earlier{{SignedBy: set(x.b), LeavesUntil: now.Add(time.Hour)}}
+				x.Archive.Set = set(x.a, x.b)
+			},
+			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteCarrier b"}},
+		},
+		"one whose leaves have ended is not": {
+			func(x *fixture) {
+				x.Earlier = []lifecycle.Earlier{{SignedBy: set(x.b), LeavesUntil: now.Add(-time.Hour)}}
+				x.Archive.Set = set(x.a, x.b)
+			},
+			outcome{Reason: v1alpha1.Standing},
+		},
+		"only the issuer expired: it is renewed, without a rotation": {
+			func(x *fixture) { x.Issuers[0].Issued.NotAfter = now.Add(-time.Minute) },
+			outcome{Reason: v1alpha1.Standing, Does: []string{"Renew issuer"}},
+		},
+		"an issuer that nobody known signed is renewed under an anchor that all pods trust": {
+			func(x *fixture) { x.Issuers[0].SignedBy = bundle.Set{} },
+			outcome{Reason: v1alpha1.Standing, Does: []string{"Renew issuer"}},
+		},
+		"a dropped generation is kept until the one after it is dropped": {
+			func(x *fixture) {
+				x.Anchors[0].Generation = 3
+				for n, a := range []string{"one", "two"} {
+					c := certificate(a, n+1, nil)
+					c.Labelled = false
+					x.Anchors = append(x.Anchors, c)
+				}
+			},
+			outcome{Reason: v1alpha1.Standing, Does: []string{"DeleteAnchor one"}},
+		},
+
+		// Preflight and NewAnchor.
+		"a rotation creates the next generation, once its intent is stored": {
+			func(x *fixture) { x.begin(v1alpha1.PhasePreflight) },
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.AnchorIssuing, Does: []string{"CreateAnchor mesh-anchor-2"}},
+		},
+		"what is missing blocks Preflight": {
+			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Checks.Missing = "get x" },
+			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.PermissionMissing, Blocked: true},
+		},
+		"a bundle that others write blocks Preflight": {
+			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Checks.BundleFault = "helm owns it" },
+			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.BundleNotOurs, Blocked: true},
+		},
+		"pods that could not be read block": {
+			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.PodsUnknown = true },
+			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.NotObserved, Blocked: true},
+		},
+		"an older rotation goes first": {
+			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Checks.OtherRun = "first" },
+			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.AnotherRotation},
+		},
+		"in place, everything is sheltered and held before the anchor is renewed": {
+			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhasePreflight) },
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.KeepingOldAnchor, Does: []string{
+				"HoldRenewal issuer on", "HoldRenewal mesh-anchor-1 on", "KeepAnchor mesh-anchor-1 mesh-anchor-kept"}},
+		},
+		"in place, the anchor is not renewed before cert-manager has seen the hold": {
+			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseNewAnchor); x.keep(); x.held(false) },
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.HoldingRenewals},
+		},
+		"in place, the anchor is renewed when all is held": {
+			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseNewAnchor); x.keep(); x.held(true) },
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.AnchorIssuing, Does: []string{"Renew mesh-anchor-1"}},
+		},
+		"in place, no cache is believed before the anchor is renewed": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseNewAnchor)
+				x.keep()
+				x.held(true)
+				x.Read.Live = false
+			},
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Live: true},
+		},
+		"in place, an issuer near its end is renewed first, under the old anchor": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhasePreflight)
+				x.Issuers[0].Issued.NotAfter = now.Add(24 * time.Hour)
+			},
+			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.IssuerRenewsTooSoon, Does: []string{"Renew issuer"}},
+		},
+		"in place without the field, an issuer that renews itself before the roll would end is renewed first": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhasePreflight)
+				x.Issuers[0].CanHold, x.Anchors[0].CanHold = false, false
+				x.Issuers[0].RenewalTime, x.Checks.Expected = now.Add(time.Minute), time.Hour
+			},
+			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.IssuerRenewsTooSoon, Does: []string{"Renew issuer"}},
+		},
+		"an anchor that was issued already is not asked for again": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseNewAnchor)
+				x.Run.State.To = &lifecycle.Replaced{Certificate: v1alpha1.ObjectRef{Namespace: "cert-manager", Name: "mesh-anchor-2"}}
+				c := certificate("mesh-anchor-2", 2, &x.b)
+				c.Labelled = false
+				x.Anchors = append(x.Anchors, c)
+			},
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.WaitingForBundle, Does: []string{
+				"WriteArchive a+b", "LabelAnchor mesh-anchor-2 on"}},
+		},
+
+		// Widen and Rolling.
+		"the published bundle is waited for, whatever anybody says of it": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseWiden) },
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.WaitingForBundle},
+		},
+		"where Reanchor writes the bundle it adds the new anchor and keeps the foreign one": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseWiden); x.Policy.Writer = v1alpha1.BundleWriterReanchor },
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.WaitingForBundle, Does: []string{"WriteBundle a+b+foreign"}},
+		},
+		"more anchors than may be carried over block": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseWiden)
+				x.Policy.Writer, x.Policy.MaxCarryOver = v1alpha1.BundleWriterReanchor, 0
+			},
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.CarryOverExceeded, Blocked: true},
+		},
+		"the fence is waited for": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Roller.FencedAt = time.Time{} },
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.WaitingForRollout},
+		},
+		"a fence of another bundle is none": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Roller.BundleHash = "v1:other" },
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.WaitingForRollout},
+		},
+		"a pod that is being rolled is waited for": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Pods = append(x.Pods, pod("web-2", x.a)) },
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.WaitingForRollout},
+		},
+		"a pod that is not rolled blocks": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.addBare() },
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.BarePod, Blocked: true},
+		},
+		"a pod of which nothing is known blocks": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Pods[0].Trust = unknown },
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.TrustUnknown, Blocked: true},
+		},
+
+		// SwitchIssuer.
+		"the pointer moves through the gate": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling) },
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-2"}},
+		},
+		"the gate believes no cache": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseSwitchIssuer); x.Read.Live = false },
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Live: true},
+		},
+		"a list that began too early after the fence opens no gate": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseSwitchIssuer)
+				x.Roller.FencedAt = now.Add(-6 * time.Minute).Add(time.Second)
+			},
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.WaitingForInjector},
+		},
+		"a late pod shuts the gate": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseSwitchIssuer); x.Pods = append(x.Pods, pod("late", x.a)) },
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.PodsDoNotTrust, Blocked: true},
+		},
+		"linked clusters demand an approval": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseSwitchIssuer); x.Checks.External = []string{"Link west"} },
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.ApprovalRequired, Blocked: true},
+		},
+		"an approval opens that gate": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseSwitchIssuer)
+				x.Policy.ExternalTrust = true
+				x.Run.Approvals = []v1alpha1.Gate{v1alpha1.GateSwitchIssuer}
+			},
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-2"}},
+		},
+		"an issuer that came back signed by the old key is triggered again": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseSwitchIssuer); x.switched(); x.Issuers[0].SignedBy = set(x.a) },
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{"Renew issuer"}},
+		},
+		"a failed request rests before it is made again": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseSwitchIssuer)
+				x.switched()
+				x.Issuers[0].SignedBy, x.Issuers[0].FailedAt = set(x.a), now.Add(-time.Second)
+			},
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.IssuanceFailed},
+		},
+		"in place, every renewal of the issuer passes the gate": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseSwitchIssuer)
+				x.Pointer.Token = "run-uid.to." + x.b.Fingerprint.Short()
+				x.Run.State.SwitchIntendedAt = now.Add(-time.Hour)
+				x.addBare()
+			},
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.BarePod, Blocked: true},
+		},
+		"an issuer that somebody switched too early is pointed back": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseRolling)
+				x.Pods[0] = pod("web-1", x.a)
+				x.Pointer.SecretName, x.Issuers[0].SignedBy = "mesh-anchor-2", set(x.a, x.b)
+			},
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.SwitchedTooEarly, Does: []string{"PointIssuer mesh-anchor-1"}},
+		},
+
+		// ConfirmIssuer and DrainLeaves.
+		"the signing service is not restarted before it surely reads the new file": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseConfirmIssuer)
+				x.switched()
+				x.Run.State.SwitchedAt = now.Add(-7 * time.Minute)
+			},
+			outcome{Phase: v1alpha1.PhaseConfirmIssuer, Reason: v1alpha1.WaitingForPropagation},
+		},
+		"then it is": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseConfirmIssuer); x.switched() },
+			outcome{Phase: v1alpha1.PhaseConfirmIssuer, Reason: v1alpha1.ConfirmingIssuer, Does: []string{"RestartIdentity linkerd-identity"}},
+		},
+		"it is not restarted towards a bundle that does not verify the issuer": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseConfirmIssuer)
+				x.switched()
+				x.Bundle.Set = set(x.a, x.foreign)
+			},
+			outcome{Phase: v1alpha1.PhaseConfirmIssuer, Reason: v1alpha1.BundleDoesNotTrustIssuer, Blocked: true},
+		},
+		"an old replica that terminates still signs": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseConfirmIssuer)
+				x.confirmed()
+				x.Identity.Pods = append(x.Identity.Pods, lifecycle.IdentityPod{Name: "id-0", Mark: "older", Ready: true, Terminating: true})
+			},
+			outcome{Phase: v1alpha1.PhaseConfirmIssuer, Reason: v1alpha1.ConfirmingIssuer},
+		},
+		"all replicas Ready is the proof, and leaves are waited for": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseConfirmIssuer); x.confirmed() },
+			outcome{Phase: v1alpha1.PhaseDrainLeaves, Reason: v1alpha1.DrainingLeaves},
+		},
+		"leaves of unknown life block": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseDrainLeaves)
+				x.confirmed()
+				x.Run.State.InUseAt, x.Identity.LeafLifetime = now.Add(-time.Hour), 0
+			},
+			outcome{Phase: v1alpha1.PhaseDrainLeaves, Reason: v1alpha1.LeafLifetimeUnknown, Blocked: true},
+		},
+		"the lifetime of the spec may raise what was read": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseDrainLeaves)
+				x.drained()
+				x.Policy.LeafLifetime = 48 * time.Hour
+			},
+			outcome{Phase: v1alpha1.PhaseDrainLeaves, Reason: v1alpha1.DrainingLeaves},
+		},
+		"an issuer that somebody had signed by the old anchor again leads back to the switch": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseDrainLeaves); x.drained(); x.Issuers[0].SignedBy = set(x.a) },
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{"Renew issuer"}},
+		},
+
+		// Narrow and Verify.
+		"the old anchor is dropped when its leaves have ended": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseDrainLeaves); x.drained() },
+			outcome{Phase: v1alpha1.PhaseNarrow, Reason: v1alpha1.Narrowing, Does: []string{"LabelAnchor mesh-anchor-1 off"}},
+		},
+		"in place, the previous-anchor Secret is left with the current anchor": {
+			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseDrainLeaves); x.drained() },
+			outcome{Phase: v1alpha1.PhaseNarrow, Reason: v1alpha1.Narrowing, Does: []string{"WriteCarrier b"}},
+		},
+		"where Reanchor writes the bundle it drops the old anchor and keeps the foreign one": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseDrainLeaves)
+				x.drained()
+				x.Policy.Writer = v1alpha1.BundleWriterReanchor
+				x.Anchors[0].Labelled = false
+			},
+			outcome{Phase: v1alpha1.PhaseNarrow, Reason: v1alpha1.Narrowing, Does: []string{"WriteBundle b+foreign"}},
+		},
+		"no cache is believed before an anchor is dropped": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseNarrow); x.drained(); x.Read.Live = false },
+			outcome{Phase: v1alpha1.PhaseNarrow, Live: true},
+		},
+		"a rotation is complete when every pod trusts what is left": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseNarrow)
+				x.drained()
+				x.Bundle.Set, x.Anchors[0].Labelled = set(x.b, x.foreign), false
+			},
+			outcome{Phase: v1alpha1.PhaseComplete, Reason: v1alpha1.RotationComplete},
+		},
+
+		// Abort, suspend, delete.
+		"an abort before anything was begun ends at once": {
+			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Run.Abort = true },
+			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.Aborted},
+		},
+		"an abort first voids what was decided before": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Run.Abort = true },
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-1"}},
+		},
+		"an abort drops the new anchor, which signed nothing": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Run.Abort = true; x.turnedBack() },
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.Narrowing, Does: []string{"LabelAnchor mesh-anchor-2 off"}},
+		},
+		"an abort after the switch goes back through the gate": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseDrainLeaves)
+				x.confirmed()
+				x.Run.Abort = true
+				x.Pods[0] = pod("web-1", x.b)
+			},
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.PodsDoNotTrust, Blocked: true},
+		},
+		"an abort without the old key goes on": {
+			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseRolling); x.Run.Abort = true },
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-1"}},
+		},
+		"an abort in place goes back to the copy that was kept": {
+			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseRolling); x.keep(); x.Run.Abort = true },
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-kept"}},
+		},
+		"a suspended rotation writes nothing of its own": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Run.Suspend = true },
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.Suspended},
+		},
+		"a rotation that is deleted in place keeps renewals held while it is midway": {
+			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseRolling); x.Run.Deleting = true },
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.Standing},
+		},
+		"one that is deleted before the anchor was renewed releases them": {
+			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseNewAnchor); x.held(true); x.Run.Deleting = true },
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.Standing, Does: []string{"HoldRenewal issuer off", "HoldRenewal mesh-anchor-1 off"}},
+		},
+
+		// Observed and Recover.
+		"a rotation that somebody began goes on where it stands": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseRolling)
+				x.Run.State = lifecycle.State{}
+			},
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-1"}},
+		},
+		"with an expired anchor the new issuer comes before the roll": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseRolling)
+				x.expire()
+				x.Pods[0] = pod("web-1", x.a)
+			},
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-2"}},
+		},
+		"that an anchor expired is looked at without a cache": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.expire(); x.Read.Live = false },
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.IssuerUnknown, Live: true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newFixture(t)
+			c.set(x)
+			d := lifecycle.Next(x.Facts, now)
+			got := gist(x, d)
+			if got.Live {
+				got.Reason = c.want.Reason
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s %v (-want +got):\n%s", d.Message, d.BlockedBy, diff)
+			}
+		})
+	}
+}
+
+func (x *fixture) keep() {
+	x.Kept = lifecycle.Kept{Exists: true, SecretName: "mesh-anchor-kept", Anchor: x.a.Fingerprint, ResourceVersion: "rv-kept"}
+}
+
+func (x *fixture) held(seen bool) {
+	for _, c := range []*lifecycle.Certificate{&x.Anchors[0], &x.Issuers[0]} {
+		c.Held, c.HoldSeen = true, seen
+	}
+}
+
+func (x *fixture) addBare() {
+	p := pod("bare", x.a)
+	p.NotRolled = v1alpha1.BarePod
+	x.Pods = append(x.Pods, p)
+}
+
+// turnedBack is the world after an abort moved the pointer.
+func (x *fixture) turnedBack() {
+	x.Run.State.AbortedFrom, x.Run.State.Phase = v1alpha1.PhaseRolling, v1alpha1.PhaseAborting
+	x.Run.State.Steps = []lifecycle.Step{{Phase: v1alpha1.PhaseAborting, StartedAt: now.Add(-time.Minute)}}
+	x.Pointer.Token = "run-uid.back." + x.a.Fingerprint.Short()
+}
+
+// expire lets A have expired; B and the foreign anchor live on.
+func (x *fixture) expire() {
+	x.endsAt(now.Add(-time.Minute))
+	x.Archive.Set, x.Bundle.Set = set(x.a, x.b), set(x.a, x.b, x.foreign)
+	x.Run.State.From.Anchor = x.a
+}
+
+func TestAPhaseThatTakesTooLongIsBlockedAndPreflightFails(t *testing.T) {
+	x := newFixture(t)
+	x.begin(v1alpha1.PhaseWiden)
+	if d := lifecycle.Next(x.Facts, now.Add(20*time.Minute)); !d.Blocked || d.State.Outcome != "" {
+		t.Errorf("Widen: %+v", d)
+	}
+	x = newFixture(t)
+	x.begin(v1alpha1.PhasePreflight)
+	x.Checks.Missing = "get x"
+	d := lifecycle.Next(x.Facts, now.Add(20*time.Minute))
+	if d.State.Outcome != lifecycle.Failed || d.Reason != v1alpha1.PermissionMissing || len(d.Actions) > 0 {
+		t.Errorf("Preflight: %+v", d)
+	}
+}
+
+func TestAnUnfitAnchorNeverGetsIntoTheBundle(t *testing.T) {
+	root := bundletest.NewRoot(t, "a", bundletest.From(now.Add(-time.Hour), 1000*time.Hour))
+	leaf := bundle.Of(root.Leaf("leaf", bundletest.From(now.Add(-time.Hour), time.Hour*100))).Anchors()[0]
+	for name, issued := range map[string]bundle.Anchor{
+		"the key of the old one": anchorOf(root.Renew(bundletest.From(now.Add(-time.Minute), 1000*time.Hour))),
+		"no CA":                  leaf,
+		"not valid any more":     anchorOf(bundletest.NewRoot(t, "b", bundletest.From(now.Add(-2*time.Hour), time.Hour))),
+		"not parsed":             {Fingerprint: bundle.Fingerprint{7}},
+	} {
+		x := newFixture(t)
+		x.begin(v1alpha1.PhaseNewAnchor)
+		x.Run.State.From.Anchor = anchorOf(root)
+		x.Run.State.To = &lifecycle.Replaced{Certificate: v1alpha1.ObjectRef{Namespace: "cert-manager", Name: "mesh-anchor-2"}}
+		c := certificate("mesh-anchor-2", 2, &issued)
+		c.Labelled = false
+		x.Anchors = append(x.Anchors, c)
+		d := lifecycle.Next(x.Facts, now)
+		if d.Reason != v1alpha1.AnchorUnfit || slices.ContainsFunc(d.Actions, func(a lifecycle.Action) bool { return a.Verb == lifecycle.LabelAnchor }) {
+			t.Errorf("%s: %s %v", name, d.Reason, gist(x, d).Does)
+		}
+	}
+}
+
+func TestAnAcknowledgementCoversOnlyPodsThatExistedWhenItWasAdded(t *testing.T) {
+	x := newFixture(t)
+	x.begin(v1alpha1.PhaseSwitchIssuer)
+	x.addBare()
+	x.Run.Acknowledge = []v1alpha1.Acknowledgement{{Namespace: "app", Kind: "Deployment", Name: "bare"}}
+	d := lifecycle.Next(x.Facts, now)
+	if d.Blocked || len(d.State.Acknowledged) != 1 {
+		t.Fatalf("not let through: %s %v", d.Reason, d.BlockedBy)
+	}
+	x.Run.State = d.State
+	x.Pods[1].CreatedAt = now.Add(time.Second)
+	if d := lifecycle.Next(x.Facts, now.Add(time.Minute)); !d.Blocked {
+		t.Errorf("a later pod is let through: %s", d.Message)
+	}
+	x.Pods[1].CreatedAt = now.Add(-time.Hour)
+	x.Run.Acknowledge = []v1alpha1.Acknowledgement{{Node: "node-bare"}}
+	x.Read.ServerTime = now.Add(-2 * time.Hour)
+	if d := lifecycle.Next(x.Facts, now.Add(time.Minute)); !d.Blocked {
+		t.Error("the API server's clock, which dates the pods, does not count")
+	}
+	x.Read.ServerTime = time.Time{}
+	if d := lifecycle.Next(x.Facts, now.Add(time.Minute)); d.Blocked {
+		t.Errorf("the node's pods are not let through: %s", d.Message)
+	}
+}
+
+func TestEveryWriteToWhatExistsCarriesItsVersion(t *testing.T) {
+	x := newFixture(t)
+	x.begin(v1alpha1.PhaseRolling)
+	for _, a := range lifecycle.Next(x.Facts, now).Actions {
+		if a.ResourceVersion != "rv-pointer" || !strings.HasPrefix(a.Token, "run-uid.") {
+			t.Errorf("%+v", a)
+		}
+	}
+	x = newFixture(t)
+	x.inPlace()
+	x.begin(v1alpha1.PhaseSwitchIssuer)
+	x.Pointer.Token = "run-uid.to." + x.b.Fingerprint.Short()
+	d := lifecycle.Next(x.Facts, now)
+	if len(d.Actions) != 1 || d.Actions[0].ResourceVersion != "rv-issuer" || d.Actions[0].SignerVersion != "rv-mesh-anchor-1" {
+		t.Errorf("%+v", d.Actions)
+	}
+	if d.State.SwitchIntendedAt.IsZero() || d.State.IssuerBefore != (bundle.Fingerprint{1}) {
+		t.Errorf("the intent is not stored: %+v", d.State)
+	}
+}
+
+func TestDecisionsAreDeterministicAndLeaveTheirFactsAlone(t *testing.T) {
+	x := newFixture(t)
+	x.begin(v1alpha1.PhaseRolling)
+	x.addBare()
+	before := slices.Clone(x.Pods)
+	first := lifecycle.Next(x.Facts, now)
+	slices.Reverse(x.Pods)
+	second := lifecycle.Next(x.Facts, now)
+	if diff := cmp.Diff(gist(x, first), gist(x, second)); diff != "" {
+		t.Error(diff)
+	}
+	slices.Reverse(x.Pods)
+	for i := range before {
+		if before[i].Name != x.Pods[i].Name {
+			t.Error("the facts were changed")
+		}
+	}
+}
+
+func TestLeavesAreRestartedOnRequest(t *testing.T) {
+	x := newFixture(t)
+	x.begin(v1alpha1.PhaseDrainLeaves)
+	x.confirmed()
+	x.Policy.Leaves, x.Run.State.InUseAt = v1alpha1.LeavesRestart, now.Add(-time.Hour)
+	d := lifecycle.Next(x.Facts, now)
+	if d.RestartBefore.IsZero() || d.Reason != v1alpha1.DrainingLeaves {
+		t.Fatalf("%+v", d)
+	}
+	x.Pods[0].StartedAt = d.RestartBefore
+	if d := lifecycle.Next(x.Facts, now); d.State.Phase != v1alpha1.PhaseNarrow {
+		t.Errorf("%s: %s", d.State.Phase, d.Message)
+	}
+}
+
+func TestAnExposedSignatureIsSaid(t *testing.T) {
+	x := newFixture(t)
+	x.inPlace()
+	x.begin(v1alpha1.PhaseRolling)
+	x.Pods[0] = pod("web-1", x.a)
+	x.Issuers[0].CanHold, x.Issuers[0].HoldSeen = false, false
+	if !lifecycle.Next(x.Facts, now).Exposed {
+		t.Error("not said")
+	}
+	x.Issuers[0].HoldSeen = true
+	if lifecycle.Next(x.Facts, now).Exposed {
+		t.Error("said although it is held")
+	}
+}

@@ -455,7 +455,7 @@ func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 	for name, c := range rules {
 		t.Run(name, func(t *testing.T) {
 			steps := 0
-			for seed := uint64(1); seed <= 300; seed++ {
+			for seed := uint64(1); seed <= 1000; seed++ {
 				w, f := simulate(seed, ca, config{mutant: c.rule})
 				steps += w.steps
 				if slices.ContainsFunc(c.want, func(s string) bool { return strings.HasPrefix(string(f), s) }) {

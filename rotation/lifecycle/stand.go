@@ -86,10 +86,19 @@ func (p *planner) runNeeds(need bundle.Set) bundle.Set {
 			need = need.Minus(only)
 		}
 	}
-	if to.known() && !p.paused && !p.aborting() && p.state.reached(v1alpha1.PhaseWiden) {
+	if to.known() && p.needsTo() {
 		need = need.Union(bundle.FromAnchors(to.Anchor))
 	}
 	return need
+}
+
+// needsTo reports whether the run's new anchor must be in the bundle: from Widen
+// on and, on the way back, as long as it may have signed something.
+func (p *planner) needsTo() bool {
+	if p.aborting() || p.paused && p.touched() {
+		return p.touched()
+	}
+	return !p.paused && p.state.reached(v1alpha1.PhaseWiden)
 }
 
 // label makes trust-manager take needed generations as sources (Generations).

@@ -14,7 +14,8 @@ type Decision struct {
 	// Actions are the writes to make, in order, up to the first that fails.
 	Actions []Action
 	// NeedLive asks to read all facts from the API server and to decide again at
-	// once: a gate is open as far as caches tell.
+	// once: a gate is open as far as caches tell. Actions beside it are not those
+	// of the gate, and may be carried out first.
 	NeedLive bool
 	// Reason says in one word what the run does or waits for, Message in one
 	// sentence.

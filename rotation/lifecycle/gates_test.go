@@ -131,3 +131,11 @@ func TestCompose(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatSignedTheIssuerIsOwnAndTheRestIsForeign(t *testing.T) {
+	x := newFixture(t)
+	x.Archive, x.Anchors = lifecycle.Carrier{}, nil
+	if own := lifecycle.OwnAnchors(&x.Facts); !own.Equal(set(x.a)) {
+		t.Errorf("own are %s", x.names(own))
+	}
+}

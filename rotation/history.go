@@ -172,10 +172,12 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 }
 
 // withEarlier adds the issuer to those whose leaves may live on. A leaf never
-// outlives its issuer.
+// outlives its issuer, and until that ends an identity replica whose watch of
+// the file has died may go on signing with it (facts, "Identity"): so its end is
+// what counts, and a leaf's lifetime only where the end is not known.
 func withEarlier(last *v1alpha1.IssuerStatus, leafLifetime time.Duration, now time.Time) []v1alpha1.EarlierIssuer {
 	until := now.Add(leafLifetime)
-	if last.NotAfter != nil && last.NotAfter.Time.Before(until) {
+	if last.NotAfter != nil {
 		until = last.NotAfter.Time
 	}
 	kept := slices.DeleteFunc(slices.Clone(last.Earlier), func(e v1alpha1.EarlierIssuer) bool { return e.Fingerprint == last.Fingerprint })

@@ -236,6 +236,10 @@ func narrowCondition(mt *v1alpha1.MeshTrust, o *observation, now time.Time) meta
 	case o.gate.Reason != "":
 		return condition(kind, false, o.gate.Reason, o.gate.Message)
 	}
+	if issuer.EarlierTotal > 0 {
+		return condition(kind, false, v1alpha1.IssuerUnknown, fmt.Sprintf(
+			"leaves of earlier issuers may live on: %d; see status.issuer.earlier", issuer.EarlierTotal))
+	}
 	end := issuer.Since.Add(leafLifetime(&o.spec) + o.spec.Admission.ClockSkew.Duration)
 	if now.Before(end) {
 		return condition(kind, false, v1alpha1.IssuerUnknown, "leaves of an earlier issuer may live until "+end.UTC().Format(time.RFC3339))

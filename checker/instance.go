@@ -42,7 +42,7 @@ func AssignInstances(files []File) {
 }
 
 func instanceOfDir(file string) string {
-	for _, element := range strings.Split(file, "/") {
+	for element := range strings.SplitSeq(file, "/") {
 		if instance, ok := strings.CutPrefix(element, managerDirName); ok && !strings.Contains(instance, ".") {
 			return instance
 		}

@@ -95,6 +95,9 @@ func anyPair(certs []*Cert, keys []Fingerprint) bool {
 
 // bundle judges the members of a file against one another.
 func (r *run) bundle(f *File) {
+	if len(f.Certs) < 2 {
+		return
+	}
 	seen := map[Fingerprint]bool{}
 	for i, c := range f.Certs {
 		if seen[c.Fingerprint] {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/reanchor/reanchor/checker"
@@ -40,8 +39,8 @@ type collection struct {
 
 // collect lists the files. Named paths come first: their faults weigh more.
 func (s *Scanner) collect(ctx context.Context, t Targets) *collection {
-	c := &collection{s: s, index: make(map[string]int, len(s.cache.last))}
-	c.found = make([]found, 0, len(s.cache.last))
+	c := &collection{s: s, index: make(map[string]int, s.previous)}
+	c.found = make([]found, 0, s.previous)
 	for _, e := range t.Exclude {
 		c.exclude = append(c.exclude, parseGlob(e))
 	}
@@ -64,7 +63,7 @@ func (s *Scanner) collect(ctx context.Context, t Targets) *collection {
 
 // add keeps a file. A path that was named and belongs to a profile has both.
 func (c *collection) add(f found) {
-	if anyMatches(c.exclude, elementsOf(f.host)) {
+	if len(c.exclude) > 0 && anyMatches(c.exclude, elementsOf(f.host)) {
 		return
 	}
 	if i, ok := c.index[f.host]; ok {
@@ -189,16 +188,14 @@ func (c *collection) walk(ctx context.Context, dir entry, a *area) {
 		patterns[i] = parseGlob(a.files[i].Glob)
 	}
 	w := &walk{tree: c.s.tree, patterns: patterns, exclude: c.exclude, seen: map[checker.FileID]bool{}}
-	w.visit = func(e entry, below []string) {
-		if len(below) == 0 {
+	w.visit = func(e entry, pattern int) {
+		if e.host == dir.host {
 			a.root.State = checker.RootUnreadable
 			return
 		}
 		f := found{entry: e, root: len(c.roots)}
-		i := slices.IndexFunc(patterns, func(g glob) bool { return g.matches(below) })
-		// A directory that cannot be read is visited without a match.
-		if i >= 0 {
-			f.use, f.kubeconfig = a.files[i].Use, a.files[i].Kubeconfig
+		if pattern != none {
+			f.use, f.kubeconfig = a.files[pattern].Use, a.files[pattern].Kubeconfig
 			f.sniffed = a.sniff && looksLikeConfig(e.host)
 		}
 		c.add(f)

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,11 @@ func hasMeta(s string) bool { return strings.ContainsAny(s, `*?[`) }
 func (g glob) matches(elements []string) bool {
 	for len(g) > 0 {
 		if g[0] == anyDepth {
+			if tail := g[1:]; !slices.Contains(tail, anyDepth) {
+				// Only the last elements can be the tail's.
+				from := len(elements) - len(tail)
+				return from >= 0 && tail.matches(elements[from:])
+			}
 			for skip := 0; skip <= len(elements); skip++ {
 				if g[1:].matches(elements[skip:]) {
 					return true

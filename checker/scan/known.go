@@ -27,6 +27,9 @@ func knownFrom(profiles []profile.Profile) known {
 // use is the role that the first root and pattern give to a path; the zero Use
 // where none does.
 func (k known) use(host string) checker.Use {
+	if len(k) == 0 {
+		return checker.Use{}
+	}
 	elements := elementsOf(host)
 	for _, r := range k {
 		n := len(r.path)

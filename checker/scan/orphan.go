@@ -21,13 +21,14 @@ var (
 // evidence: a data directory that is not visible (only pki is mounted) makes no
 // orphan of a live certificate.
 func (s *Scanner) orphan(f *found) string {
-	if m := tokenPath.FindStringSubmatch(f.host); m != nil {
+	// Regular expressions are dear, so a literal part is looked for first.
+	if m := submatch(tokenPath, "/pki/", f.host); m != nil {
 		return s.orphanToken(m[1], m[2])
 	}
-	if k3sBackup.MatchString(f.host) {
+	if submatch(k3sBackup, "/server/tls-", f.host) != nil {
 		return "a backup made when certificates were rotated"
 	}
-	if m := datedKubelet.FindStringSubmatch(path.Base(f.host)); m != nil {
+	if m := submatch(datedKubelet, "kubelet-", path.Base(f.host)); m != nil {
 		current := s.tree.look(path.Join(path.Dir(f.host), m[1]+"-current.pem"))
 		if current.err == nil && filepath.Base(current.real) != filepath.Base(f.real) {
 			return "an earlier certificate of kubelet; " + m[1] + "-current.pem leads to another file"
@@ -38,6 +39,14 @@ func (s *Scanner) orphan(f *found) string {
 		return "its name is that of a backup"
 	}
 	return ""
+}
+
+// submatch matches a text that has the literal that every match has.
+func submatch(expression *regexp.Regexp, literal, text string) []string {
+	if !strings.Contains(text, literal) {
+		return nil
+	}
+	return expression.FindStringSubmatch(text)
 }
 
 // orphanToken: StopEtcd moves data/<token> to data-trashcan and leaves
@@ -55,8 +64,8 @@ func (s *Scanner) orphanToken(base, token string) string {
 }
 
 func hasBackupSuffix(host string) bool {
-	for _, element := range elementsOf(host) {
-		for _, suffix := range []string{".bak", ".old", "~", ".rpmsave", ".orig"} {
+	for element := range strings.SplitSeq(host, "/") {
+		for _, suffix := range [...]string{".bak", ".old", "~", ".rpmsave", ".orig"} {
 			if strings.HasSuffix(element, suffix) {
 				return true
 			}

@@ -30,22 +30,27 @@ type embedded struct {
 	keys decode.Content
 }
 
-// outcome is what reading one path gave. A kubeconfig gives several files.
+// outcome is what reading one path gave: a single file, or what a kubeconfig
+// holds, or nothing where a configuration file is none.
 type outcome struct {
+	single     bool
 	files      []checker.File
 	refs       []reference
 	unfinished bool
 }
 
-// read reads one path.
-func (s *Scanner) read(f *found) outcome {
-	file := checker.File{Source: checker.SourceFile, Path: f.host, Use: f.use, Named: f.named}
+// read reads one path. A single file is written to file, which is empty.
+func (s *Scanner) read(f *found, file *checker.File) outcome {
+	if f.info == nil && f.err == nil {
+		s.tree.stat(&f.entry)
+	}
+	file.Source, file.Path, file.Use, file.Named = checker.SourceFile, f.host, f.use, f.named
 	if f.link && f.real != "" {
 		file.Resolved = s.tree.host(f.real)
 	}
 	if f.err != nil {
 		file.Faults = []checker.Fault{s.tree.fault(f.entry)}
-		return outcome{files: []checker.File{file}}
+		return outcome{single: true}
 	}
 	c, unfinished := s.load(f.entry)
 	if f.sniffed && !c.kubeconfig {
@@ -55,16 +60,14 @@ func (s *Scanner) read(f *found) outcome {
 	file.ID, file.Mode = id.id, uint32(f.info.Mode().Perm())
 	file.Modified, file.Changed = time.Unix(0, id.modified), id.changed()
 	file.Orphan = s.orphan(f)
-	o := outcome{unfinished: unfinished}
+	o := outcome{single: !c.kubeconfig, unfinished: unfinished}
 	switch {
 	case c.kubeconfig:
-		o.files, o.refs = kubeconfigFiles(file, c, s.options.CheckKeys)
+		o.files, o.refs = kubeconfigFiles(*file, c, s.options.CheckKeys)
 	case f.kubeconfig && len(c.faults) == 0:
 		file.Faults = []checker.Fault{{ID: checker.KubeconfigInvalid, Detail: "it is not a kubeconfig"}}
-		o.files = []checker.File{file}
 	default:
-		s.fill(&file, f, c)
-		o.files = []checker.File{file}
+		s.fill(file, f, c)
 	}
 	return o
 }
@@ -180,7 +183,11 @@ func kindOf(m os.FileMode) string {
 
 // keyFile finds and reads the private key that belongs to a certificate file.
 func (s *Scanner) keyFile(f *found) *checker.KeyFile {
-	for _, name := range keyNames(path.Base(f.host)) {
+	var names []string
+	if f.keys == nil || len(f.keys) > 0 {
+		names = keyNames(path.Base(f.host))
+	}
+	for _, name := range names {
 		if f.keys != nil && !f.keys[name] {
 			continue
 		}

@@ -64,6 +64,8 @@ type Scanner struct {
 	decoder *decode.Decoder
 	cache   *cache
 	cycle   int
+	// previous is how many files the last scan found.
+	previous int
 }
 
 // New returns a Scanner with an empty cache.
@@ -112,6 +114,7 @@ func (s *Scanner) Scan(ctx context.Context, targets Targets) (Facts, error) {
 	files = append(files, c.refer(refs)...)
 	more, _ := s.readAll(ctx, c.found[before:])
 	files = append(files, more...)
+	s.previous = len(c.found)
 	if err := ctx.Err(); err != nil {
 		return Facts{}, fmt.Errorf("scanning files: %w", context.Cause(ctx))
 	}
@@ -125,27 +128,39 @@ func (s *Scanner) Scan(ctx context.Context, targets Targets) (Facts, error) {
 // readAll reads with a bounded number of workers, then waits once and reads
 // again what looked half-written.
 func (s *Scanner) readAll(ctx context.Context, all []found) ([]checker.File, []reference) {
-	results := make([]outcome, len(all))
+	files, results := make([]checker.File, len(all)), make([]outcome, len(all))
 	s.each(len(all), func(i int) {
 		if ctx.Err() == nil {
-			results[i] = s.read(&all[i])
+			results[i] = s.read(&all[i], &files[i])
 		}
 	})
 	unfinished := func(o outcome) bool { return o.unfinished }
 	if slices.ContainsFunc(results, unfinished) && settle(ctx, s.options.Settle) {
 		s.each(len(all), func(i int) {
 			if results[i].unfinished {
-				all[i].entry = s.tree.look(all[i].host)
-				results[i] = s.read(&all[i])
+				all[i].entry, files[i] = s.tree.look(all[i].host), checker.File{}
+				results[i] = s.read(&all[i], &files[i])
 			}
 		})
 	}
-	files := make([]checker.File, 0, len(all))
+	return flatten(files, results)
+}
+
+// flatten puts the files of kubeconfigs in the place of the kubeconfig, in the
+// memory of the others where there are none.
+func flatten(files []checker.File, results []outcome) ([]checker.File, []reference) {
 	var refs []reference
-	for i := range results {
-		files, refs = append(files, results[i].files...), append(refs, results[i].refs...)
+	if !slices.ContainsFunc(results, func(o outcome) bool { return !o.single }) {
+		return files, nil
 	}
-	return files, refs
+	all := make([]checker.File, 0, len(files))
+	for i := range results {
+		if results[i].single {
+			all = append(all, files[i])
+		}
+		all, refs = append(all, results[i].files...), append(refs, results[i].refs...)
+	}
+	return all, refs
 }
 
 // settle waits; it is false when ctx ended first.
@@ -178,10 +193,13 @@ func (s *Scanner) each(n int, do func(i int)) {
 // judged with its certificate.
 func dropPairedKeys(files []checker.File) []checker.File {
 	paired := map[string]bool{}
-	for _, f := range files {
-		if f.KeyFile != nil {
+	for i := range files {
+		if f := &files[i]; f.KeyFile != nil {
 			paired[f.KeyFile.Path] = true
 		}
+	}
+	if len(paired) == 0 {
+		return files
 	}
 	return slices.DeleteFunc(files, func(f checker.File) bool {
 		return len(f.Keys) > 0 && len(f.Certs) == 0 && !f.Named && paired[f.Path]

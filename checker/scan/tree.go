@@ -46,6 +46,8 @@ type entry struct {
 	// the directory was not listed.
 	keys map[string]bool
 	link bool
+	// info and err are both nil for a file that was listed and not looked at:
+	// the workers do that.
 	info fs.FileInfo
 	err  error
 }
@@ -62,15 +64,20 @@ func (t tree) look(host string) entry {
 // lookIn resolves one name in a directory that is resolved already.
 func (t tree) lookIn(hostDir, realDir, name string) entry {
 	e := entry{host: path.Join(hostDir, name), dir: realDir, real: filepath.Join(realDir, name)}
+	t.stat(&e)
+	return e
+}
+
+// stat looks at what an entry names.
+func (t tree) stat(e *entry) {
 	e.info, e.err = os.Lstat(e.real)
 	if e.err != nil || e.info.Mode()&fs.ModeSymlink == 0 {
-		return e
+		return
 	}
 	e.link = true
 	if e.real, e.err = t.resolve(e.host); e.err == nil {
 		e.info, e.err = os.Stat(e.real)
 	}
-	return e
 }
 
 // fault says why an entry cannot be read.

@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/reanchor/reanchor/checker"
@@ -18,8 +19,9 @@ type walk struct {
 	tree
 	patterns []glob
 	exclude  []glob
-	// visit gets a file and its path elements below the walk's root.
-	visit func(e entry, below []string)
+	// visit gets a file and the index of the first pattern that matches it, or a
+	// directory that cannot be read and none.
+	visit func(e entry, pattern int)
 	seen  map[checker.FileID]bool
 }
 
@@ -30,7 +32,7 @@ func (w *walk) run(ctx context.Context, dir entry, below []string) {
 	names, err := os.ReadDir(dir.real)
 	if err != nil {
 		dir.err = err
-		w.visit(dir, below)
+		w.visit(dir, none)
 	}
 	dir.keys = keysAmong(names)
 	for _, n := range names {
@@ -39,28 +41,53 @@ func (w *walk) run(ctx context.Context, dir entry, below []string) {
 		if strings.HasPrefix(n.Name(), "..") {
 			continue
 		}
-		here := append(below[:len(below):len(below)], n.Name())
-		w.child(ctx, dir, n, here)
+		// Nobody keeps the elements, so siblings may share their memory.
+		w.child(ctx, &dir, n, append(below, n.Name()))
 	}
 }
 
-// child looks at one name. Files that nothing matches cost no system call.
-func (w *walk) child(ctx context.Context, dir entry, n os.DirEntry, below []string) {
-	wanted := anyMatches(w.patterns, below)
+// none is the pattern of what no pattern matches.
+const none = -1
+
+// child looks at one name. A file costs no system call here: the workers look
+// at those that a pattern matches.
+func (w *walk) child(ctx context.Context, dir *entry, n os.DirEntry, below []string) {
+	pattern := slices.IndexFunc(w.patterns, func(g glob) bool { return g.matches(below) })
 	mayBeDir := n.IsDir() || n.Type()&os.ModeSymlink != 0
-	if !wanted && !mayBeDir || w.excluded(dir, n) {
+	if pattern == none && !mayBeDir || w.excluded(dir, n) {
 		return
 	}
-	e := w.lookIn(dir.host, dir.real, n.Name())
-	e.keys = dir.keys
+	e := dir.child(n.Name())
+	if mayBeDir {
+		w.stat(&e)
+	}
 	switch {
-	case e.err == nil && e.info.IsDir():
+	case mayBeDir && e.err == nil && e.info.IsDir():
 		if w.anyBelow(below) {
 			w.run(ctx, e, below)
 		}
-	case wanted:
-		w.visit(e, below)
+	case pattern != none:
+		w.visit(e, pattern)
 	}
+}
+
+// child is a listed name, not looked at. Where the root file system is the
+// system's own, one string serves for both paths.
+func (e *entry) child(name string) entry {
+	c := entry{host: joined(e.host, name), dir: e.real, keys: e.keys}
+	c.real = c.host
+	if e.real != e.host {
+		c.real = joined(e.real, name)
+	}
+	return c
+}
+
+// joined is path.Join for a clean directory and one name.
+func joined(dir, name string) string {
+	if strings.HasSuffix(dir, "/") {
+		return dir + name
+	}
+	return dir + "/" + name
 }
 
 // keysAmong saves asking for the key of each certificate by name.
@@ -74,7 +101,7 @@ func keysAmong(names []os.DirEntry) map[string]bool {
 	return keys
 }
 
-func (w *walk) excluded(dir entry, n os.DirEntry) bool {
+func (w *walk) excluded(dir *entry, n os.DirEntry) bool {
 	return len(w.exclude) > 0 && anyMatches(w.exclude, elementsOf(dir.host+"/"+n.Name()))
 }
 

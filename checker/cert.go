@@ -56,6 +56,7 @@ type Cert struct {
 	keyUsage              x509.KeyUsage
 	extKeyUsage           []x509.ExtKeyUsage
 	unknownExtKeyUsage    bool
+	usages                []string
 	tbs, signature        []byte
 	// ca is kept whole for certificates that may sign others.
 	ca *x509.Certificate
@@ -97,7 +98,7 @@ func NewCert(parsed *x509.Certificate) *Cert {
 		tbs:                parsed.RawTBSCertificate,
 		signature:          parsed.Signature,
 	}
-	c.id = c.Fingerprint.String()
+	c.id, c.usages = c.Fingerprint.String(), c.usageWords()
 	for _, ip := range parsed.IPAddresses {
 		c.IPAddresses = append(c.IPAddresses, ip.String())
 	}
@@ -174,8 +175,10 @@ func (c *Cert) allows(usage x509.ExtKeyUsage) bool {
 	return slices.Contains(c.extKeyUsage, usage) || slices.Contains(c.extKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// Usages are the words of the USAGE column: ca, server, client.
-func (c *Cert) Usages() []string {
+// Usages are the words of the USAGE column: ca, server, client. They are shared.
+func (c *Cert) Usages() []string { return c.usages }
+
+func (c *Cert) usageWords() []string {
 	if c.IsCA {
 		return []string{"ca"}
 	}

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -11,31 +12,49 @@ func Check(facts Facts, now time.Time, policy Policy) Report {
 }
 
 // Engine is Check with a memory: verifying a signature costs 50 µs, so a
-// daemon keeps the outcomes of its previous cycle. The memory changes the
-// speed, never the report. An Engine is not safe for concurrent use.
+// daemon keeps the outcomes for the certificates of its previous cycle. The
+// memory changes the speed, never the report. An Engine is not safe for
+// concurrent use.
 type Engine struct {
-	verified map[signaturePair]Signature
-	rules    map[RuleID]Rule
+	known map[Fingerprint]*entry
+	cycle int
+	rules map[RuleID]Rule
 }
-
-type signaturePair struct{ cert, ca Fingerprint }
 
 // NewEngine returns an Engine that remembers nothing yet.
 func NewEngine() *Engine {
-	return &Engine{rules: rulesByID()}
+	return &Engine{known: map[Fingerprint]*entry{}, rules: rulesByID()}
 }
 
 // Check is the package's Check.
 func (g *Engine) Check(facts Facts, now time.Time, policy Policy) Report {
+	g.cycle++
 	r := &run{
 		facts: facts, now: now, policy: policy, rules: g.rules,
-		remembered: g.verified, verified: make(map[signaturePair]Signature, len(g.verified)),
+		byID: g.known, cycle: g.cycle, entries: make([]*entry, 0, len(g.known)),
 	}
 	r.index()
 	r.verifyAll()
 	r.judge()
-	g.verified = r.verified
-	return r.report()
+	report := r.report()
+	g.forget(r.entries)
+	return report
+}
+
+// forget keeps of this cycle's certificates what is true for ever, and nothing
+// of those that are gone.
+func (g *Engine) forget(current []*entry) {
+	for _, e := range current {
+		*e = entry{cert: e.cert, cycle: e.cycle, places: e.places[:0], signatures: e.signatures}
+		clear(e.places[:cap(e.places)])
+	}
+	if len(current) == len(g.known) {
+		return
+	}
+	maps.DeleteFunc(g.known, func(_ Fingerprint, e *entry) bool { return e.cycle != g.cycle })
+	for _, e := range current {
+		e.signatures = slices.DeleteFunc(e.signatures, func(s signature) bool { return g.known[s.ca] == nil })
+	}
 }
 
 // run is one Check in progress.
@@ -44,11 +63,12 @@ type run struct {
 	now    time.Time
 	policy Policy
 	rules  map[RuleID]Rule
-
-	remembered, verified map[signaturePair]Signature
+	cycle  int
 
 	entries []*entry
-	byID    map[Fingerprint]*entry
+	// byID also holds those of the previous cycle, which nothing in facts
+	// leads to.
+	byID map[Fingerprint]*entry
 	// bySubject holds the certificates that may sign others.
 	bySubject map[string][]*entry
 	// local holds the same, per directory (or Secret) and subject.
@@ -73,6 +93,17 @@ type entry struct {
 	// still valid was signed by no CA that is valid too, but by this one.
 	signedAny, needed bool
 	findings          []Finding
+
+	// cycle is the last one that met it.
+	cycle int
+	// signatures outlive the cycle.
+	signatures []signature
+}
+
+// signature is the outcome of verifying a certificate with one CA's key.
+type signature struct {
+	ca      Fingerprint
+	outcome Signature
 }
 
 // place is where a certificate is: a file or an endpoint.
@@ -113,8 +144,6 @@ func (r *run) counts(p place) bool { return !p.orphaned() || r.policy.IncludeOrp
 func (r *run) inUse(e *entry) bool { return slices.ContainsFunc(e.places, r.counts) }
 
 func (r *run) index() {
-	r.byID = make(map[Fingerprint]*entry, len(r.facts.Files))
-	r.entries = make([]*entry, 0, len(r.facts.Files))
 	r.bySubject, r.local = map[string][]*entry{}, map[localKey][]*entry{}
 	for i := range r.facts.Files {
 		f := &r.facts.Files[i]
@@ -138,8 +167,11 @@ func (r *run) index() {
 func (r *run) add(c *Cert, p place) {
 	e := r.byID[c.Fingerprint]
 	if e == nil {
-		e = &entry{cert: c}
+		e = &entry{}
 		r.byID[c.Fingerprint] = e
+	}
+	if e.cycle != r.cycle {
+		e.cert, e.cycle = c, r.cycle
 		r.entries = append(r.entries, e)
 	}
 	e.places = append(e.places, p)

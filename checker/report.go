@@ -3,6 +3,7 @@ package checker
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -110,19 +111,38 @@ const (
 
 // inOrder puts the worst first. Problems are ordered by when they strike; what
 // is fine is grouped, leaves before CAs.
-func (r *run) inOrder() []*entry {
-	sorted := slices.Clone(r.entries)
-	slices.SortFunc(sorted, func(a, b *entry) int {
-		worst := a.status()
-		if other := b.status(); other != worst {
-			return cmp.Compare(other, worst)
-		}
-		if worst < Warning && a.cert.IsCA != b.cert.IsCA {
-			return boolOrder(a.cert.IsCA, b.cert.IsCA)
-		}
-		return cmp.Or(a.cert.NotAfter.Compare(b.cert.NotAfter), cmp.Compare(a.places[0].path(), b.places[0].path()), cmp.Compare(a.cert.id, b.cert.id))
-	})
+func (r *run) inOrder() []ranked {
+	sorted := make([]ranked, len(r.entries))
+	for i, e := range r.entries {
+		sorted[i] = ranked{entry: e, worst: e.status(), ends: e.cert.NotAfter, path: e.places[0].path()}
+		sorted[i].last = sorted[i].worst < Warning && e.cert.IsCA
+	}
+	slices.SortFunc(sorted, ranked.compare)
 	return sorted
+}
+
+// ranked is a certificate with what it is ordered by, made once: a comparison
+// is made many times for each.
+type ranked struct {
+	entry *entry
+	worst Severity
+	// last is for CAs among what is fine.
+	last bool
+	ends time.Time
+	path string
+}
+
+func (a ranked) compare(b ranked) int {
+	if a.worst != b.worst {
+		return cmp.Compare(b.worst, a.worst)
+	}
+	if a.last != b.last {
+		return boolOrder(a.last, b.last)
+	}
+	if order := a.ends.Compare(b.ends); order != 0 {
+		return order
+	}
+	return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.entry.cert.id, b.entry.cert.id))
 }
 
 func sortFindings(all []Finding) {

@@ -22,17 +22,24 @@ func (f *File) group() string {
 }
 
 // verify is SignedBy, remembered.
-func (r *run) verify(c, ca *Cert) Signature {
-	pair := signaturePair{c.Fingerprint, ca.Fingerprint}
-	if known, ok := r.verified[pair]; ok {
+func (e *entry) verify(ca *Cert) Signature {
+	if known, ok := e.verified(ca); ok {
 		return known
 	}
-	outcome, ok := r.remembered[pair]
-	if !ok {
-		outcome = c.SignedBy(ca)
-	}
-	r.verified[pair] = outcome
+	outcome := e.cert.SignedBy(ca)
+	e.signatures = append(e.signatures, signature{ca.Fingerprint, outcome})
 	return outcome
+}
+
+// verified is what is remembered. A certificate has one CA with its issuer's
+// name, rarely two, so the list is short.
+func (e *entry) verified(ca *Cert) (Signature, bool) {
+	for i := range e.signatures {
+		if s := &e.signatures[i]; s.ca == ca.Fingerprint {
+			return s.outcome, true
+		}
+	}
+	return SignatureUnverifiable, false
 }
 
 // verifiers is how many signatures are verified at the same time. That is most
@@ -46,17 +53,17 @@ func (r *run) verifyAll() {
 	for first := range min(verifiers, len(work)) {
 		wg.Go(func() {
 			for i := first; i < len(work); i += verifiers {
-				work[i].outcome = work[i].cert.SignedBy(work[i].ca)
+				work[i].outcome = work[i].entry.cert.SignedBy(work[i].ca)
 			}
 		})
 	}
 	wg.Wait()
 	for _, w := range work {
-		r.verified[signaturePair{w.cert.Fingerprint, w.ca.Fingerprint}] = w.outcome
+		w.entry.signatures = append(w.entry.signatures, signature{w.ca.Fingerprint, w.outcome})
 	}
 }
 
-// unverified are the signatures that the previous check did not verify.
+// unverified are the signatures that no check before verified.
 func (r *run) unverified() []signatureWork {
 	var work []signatureWork
 	for _, e := range r.entries {
@@ -64,8 +71,11 @@ func (r *run) unverified() []signatureWork {
 			continue
 		}
 		for _, ca := range r.bySubject[e.cert.rawIssuer] {
-			if _, ok := r.remembered[signaturePair{e.cert.Fingerprint, ca.cert.Fingerprint}]; !ok && ca != e && keyIDsAgree(e.cert, ca.cert) {
-				work = append(work, signatureWork{cert: e.cert, ca: ca.cert})
+			if ca == e || !keyIDsAgree(e.cert, ca.cert) {
+				continue
+			}
+			if _, ok := e.verified(ca.cert); !ok {
+				work = append(work, signatureWork{entry: e, ca: ca.cert})
 			}
 		}
 	}
@@ -73,8 +83,9 @@ func (r *run) unverified() []signatureWork {
 }
 
 type signatureWork struct {
-	cert, ca *Cert
-	outcome  Signature
+	entry   *entry
+	ca      *Cert
+	outcome Signature
 }
 
 // findIssuer looks for the CA that signed e among all that were found. Of
@@ -101,7 +112,7 @@ func (r *run) findIssuer(e *entry) {
 }
 
 func (r *run) signed(ca, e *entry) bool {
-	return ca != e && keyIDsAgree(e.cert, ca.cert) && r.verify(e.cert, ca.cert) == SignatureGood
+	return ca != e && keyIDsAgree(e.cert, ca.cert) && e.verify(ca.cert) == SignatureGood
 }
 
 // keyIDsAgree is false only when both identifiers are there and differ.
@@ -159,7 +170,7 @@ func (r *run) badNeighbour(e *entry) (Finding, bool) {
 
 func (r *run) allBad(e *entry, cas []*entry) bool {
 	return !slices.ContainsFunc(cas, func(ca *entry) bool {
-		return ca == e || r.verify(e.cert, ca.cert) != SignatureBad
+		return ca == e || e.verify(ca.cert) != SignatureBad
 	})
 }
 
@@ -168,7 +179,7 @@ func (r *run) allBad(e *entry, cas []*entry) bool {
 func (r *run) unknownIssuer(e *entry) {
 	p, c := r.firstUse(e), e.cert
 	for _, ca := range r.bySubject[c.rawIssuer] {
-		if c.aki != "" && c.aki == ca.cert.ski && r.verify(c, ca.cert) == SignatureBad {
+		if c.aki != "" && c.aki == ca.cert.ski && e.verify(ca.cert) == SignatureBad {
 			r.on(e, r.found(ChainBadSignature, p.path(), fmt.Sprintf("claims to be signed by the key of the CA %q in %s, and is not",
 				ca.cert.Subject.CommonName, r.firstUse(ca).path())))
 			return

@@ -14,7 +14,7 @@ func (r *run) report() Report {
 		},
 	}
 	for _, e := range r.inOrder() {
-		report.Certificates = append(report.Certificates, r.certificate(e))
+		report.Certificates = append(report.Certificates, r.certificate(e.entry))
 	}
 	sortFindings(report.Findings)
 	r.count(&report)

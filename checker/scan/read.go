@@ -41,9 +41,7 @@ type outcome struct {
 
 // read reads one path. A single file is written to file, which is empty.
 func (s *Scanner) read(f *found, file *checker.File) outcome {
-	if f.info == nil && f.err == nil {
-		s.tree.stat(&f.entry)
-	}
+	s.tree.ensure(&f.entry)
 	file.Source, file.Path, file.Use, file.Named = checker.SourceFile, f.host, f.use, f.named
 	if f.link && f.real != "" {
 		file.Resolved = s.tree.host(f.real)

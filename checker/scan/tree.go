@@ -68,6 +68,13 @@ func (t tree) lookIn(hostDir, realDir, name string) entry {
 	return e
 }
 
+// ensure looks at an entry that was only listed.
+func (t tree) ensure(e *entry) {
+	if e.info == nil && e.err == nil {
+		t.stat(e)
+	}
+}
+
 // stat looks at what an entry names.
 func (t tree) stat(e *entry) {
 	e.info, e.err = os.Lstat(e.real)

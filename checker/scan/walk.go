@@ -53,7 +53,7 @@ const none = -1
 // at those that a pattern matches.
 func (w *walk) child(ctx context.Context, dir *entry, n os.DirEntry, below []string) {
 	pattern := slices.IndexFunc(w.patterns, func(g glob) bool { return g.matches(below) })
-	mayBeDir := n.IsDir() || n.Type()&os.ModeSymlink != 0
+	mayBeDir := n.Type()&(os.ModeDir|os.ModeSymlink) != 0
 	if pattern == none && !mayBeDir || w.excluded(dir, n) {
 		return
 	}
@@ -62,7 +62,7 @@ func (w *walk) child(ctx context.Context, dir *entry, n os.DirEntry, below []str
 		w.stat(&e)
 	}
 	switch {
-	case mayBeDir && e.err == nil && e.info.IsDir():
+	case e.isDir():
 		if w.anyBelow(below) {
 			w.run(ctx, e, below)
 		}
@@ -70,6 +70,9 @@ func (w *walk) child(ctx context.Context, dir *entry, n os.DirEntry, below []str
 		w.visit(e, pattern)
 	}
 }
+
+// isDir is false for what was not looked at.
+func (e *entry) isDir() bool { return e.err == nil && e.info != nil && e.info.IsDir() }
 
 // child is a listed name, not looked at. Where the root file system is the
 // system's own, one string serves for both paths.

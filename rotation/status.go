@@ -225,8 +225,10 @@ func switchCondition(o *observation, now time.Time) metav1.Condition {
 }
 
 // narrowCondition tells whether a live leaf may chain to an anchor that does
-// not verify the issuer in use: not when that issuer has signed for longer than
-// a leaf lives.
+// not verify the issuer in use. An identity replica that missed the change goes
+// on signing with the issuer before until that ends; what is known of that one
+// is in status.issuer.earlier, and where nothing is known it is taken to have
+// lived as long as the present one.
 func narrowCondition(mt *v1alpha1.MeshTrust, o *observation, now time.Time) metav1.Condition {
 	const kind = v1alpha1.ConditionSafeToNarrow
 	issuer := mt.Status.Issuer
@@ -240,7 +242,8 @@ func narrowCondition(mt *v1alpha1.MeshTrust, o *observation, now time.Time) meta
 		return condition(kind, false, v1alpha1.IssuerUnknown, fmt.Sprintf(
 			"leaves of earlier issuers may live on: %d; see status.issuer.earlier", issuer.EarlierTotal))
 	}
-	end := issuer.Since.Add(leafLifetime(&o.spec) + o.spec.Admission.ClockSkew.Duration)
+	life := o.issuer.Chain[0].NotAfter.Sub(o.issuer.Chain[0].NotBefore)
+	end := issuer.Since.Add(max(leafLifetime(&o.spec), life) + o.spec.Admission.ClockSkew.Duration)
 	if now.Before(end) {
 		return condition(kind, false, v1alpha1.IssuerUnknown, "leaves of an earlier issuer may live until "+end.UTC().Format(time.RFC3339))
 	}
@@ -273,7 +276,7 @@ func readyCondition(o *observation, others ...metav1.Condition) metav1.Condition
 func setCondition(mt *v1alpha1.MeshTrust, c metav1.Condition, now time.Time) {
 	const most = 1024
 	if len(c.Message) > most {
-		c.Message = c.Message[:most-3] + "..."
+		c.Message = strings.ToValidUTF8(c.Message[:most-3], "") + "..."
 	}
 	c.Reason = cmp.Or(c.Reason, string(v1alpha1.TrustUnknown))
 	c.ObservedGeneration = mt.Generation

@@ -40,7 +40,7 @@ type CheckCmd struct {
 	Secrets    []string `help:"Namespaces whose TLS Secrets to check, * for all." placeholder:"NAMESPACE"`
 	Configmaps []string `help:"Namespaces whose ConfigMaps to check, * for all." placeholder:"NAMESPACE"`
 	Selector   string   `help:"Labels of Secrets and ConfigMaps to check."`
-	Kubeconfig string   `help:"For --secrets and --configmaps; default as kubectl, or the pod's own." env:"KUBECONFIG" placeholder:"FILE"`
+	Kubeconfig string   `help:"For --secrets and --configmaps; default as kubectl, or the pod's own." placeholder:"FILE"`
 	Context    string   `help:"Context in that kubeconfig."`
 
 	Warning         Duration `help:"Warn when less than this is left (30d, 720h, 1y)." default:"30d"`
@@ -56,7 +56,7 @@ type CheckCmd struct {
 
 	Output         string `short:"o" help:"table, wide, json, yaml or prometheus." enum:"table,wide,json,yaml,prometheus" default:"table"`
 	Quiet          bool   `short:"q" help:"One line: the worst finding."`
-	NoColor        bool   `help:"No colour on a terminal either." env:"NO_COLOR"`
+	NoColor        bool   `help:"No colour on a terminal either; also when NO_COLOR is set to anything."`
 	Textfile       string `help:"Also write Prometheus text to this file, atomically." placeholder:"FILE"`
 	TerminationLog string `help:"Where to write the one line when failing, if it exists." default:"/dev/termination-log"`
 	NodeName       string `help:"Name of this node in reports." env:"NODE_NAME"`
@@ -160,7 +160,7 @@ func (c *CheckCmd) print(w io.Writer, d *report.Document, collector *exporter.Co
 		return exporter.Text(w, collector)
 	default:
 		width, terminal := widthOf(w)
-		return report.Table(w, d, report.TableOptions{Wide: c.Output == "wide", Width: width, Color: terminal && !c.NoColor})
+		return report.Table(w, d, report.TableOptions{Wide: c.Output == "wide", Width: width, Color: terminal && !c.NoColor && os.Getenv("NO_COLOR") == ""})
 	}
 }
 

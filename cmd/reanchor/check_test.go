@@ -341,3 +341,13 @@ func TestTheManifestsArgumentsAreUnderstood(t *testing.T) {
 		}
 	}
 }
+
+func TestNoColorOfAnyValueIsUnderstood(t *testing.T) {
+	dir := node(t, checkertest.Kubeadm, false)
+	for _, value := range []string{"1", "please", "false", ""} {
+		t.Setenv("NO_COLOR", value)
+		if got := check(t, "--rootfs", dir, "--no-probe", "--quiet"); got.code != 0 {
+			t.Errorf("with NO_COLOR=%q: exit %d, %s", value, got.code, got.err)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 )
@@ -89,5 +90,28 @@ func TestWhenABundleIsInForce(t *testing.T) {
 	}
 	if got := InForce(&spec, &v1alpha1.MeshTrustStatus{}, true); got.Usable {
 		t.Error("a mesh without a bundle wakes nobody")
+	}
+}
+
+func TestAnOwnerThatIsRefusedAgainAndAgainIsWokenEverMoreRarely(t *testing.T) {
+	clock := clocktesting.NewFakeClock(now)
+	n := &Nudger{Clock: clock, woken: map[Owner]wake{}}
+	web, other := Owner{"ReplicaSet", "shop", "web-1"}, Owner{"ReplicaSet", "shop", "other-1"}
+	woken := 0
+	for range 3600 / 2 {
+		if n.due(web) {
+			woken++
+		}
+		clock.Step(2 * time.Second)
+	}
+	if woken < 5 || woken > 12 {
+		t.Errorf("woken %d times within an hour, want a few times", woken)
+	}
+	if !n.due(other) || n.due(other) {
+		t.Error("each owner has pauses of its own")
+	}
+	clock.Step(forgetAfter + time.Second)
+	if !n.due(web) {
+		t.Error("after a long rest an owner is woken at once")
 	}
 }

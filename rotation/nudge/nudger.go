@@ -49,14 +49,17 @@ type Nudger struct {
 	// Clock tells the time.
 	Clock clock.WithTicker
 
-	mu             sync.Mutex
-	refusals       map[Owner]Refusal
+	mu       sync.Mutex
+	refusals map[Owner]Refusal
+	// woken holds when each owner was woken last, and how long it is left alone
+	// after that.
+	woken          map[Owner]wake
 	answeringSince time.Time
 }
 
 // Start watches and wakes until ctx ends.
 func (n *Nudger) Start(ctx context.Context) error {
-	n.refusals = map[Owner]Refusal{}
+	n.refusals, n.woken = map[Owner]Refusal{}, map[Owner]wake{}
 	informer := cache.NewSharedInformer(n.listWatch(), &corev1.Event{}, 0)
 	if err := informer.SetTransform(compact); err != nil {
 		return fmt.Errorf("preparing the watch of refused creations: %w", err)
@@ -143,6 +146,9 @@ func (n *Nudger) look(ctx context.Context) error {
 	n.mu.Unlock()
 	var faults []error
 	for _, a := range Next(facts, n.Clock.Now()) {
+		if !n.due(a.Owner) {
+			continue
+		}
 		if err := n.wake(ctx, a); err != nil {
 			faults = append(faults, err)
 			continue
@@ -152,9 +158,47 @@ func (n *Nudger) look(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
+// wake is when an owner was woken, and the pause until it may be again.
+type wake struct {
+	at    time.Time
+	pause time.Duration
+}
+
+// Pauses between two wakes of one owner. They double, so that where the reason
+// only seems to be gone (the webhook answers this controller and not the API
+// server) the owner's own back-off is not defeated.
+const (
+	firstPause   = 10 * time.Second
+	longestPause = 15 * time.Minute
+)
+
+// due reports whether an owner may be woken now, and counts it as woken if so.
+func (n *Nudger) due(o Owner) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.Clock.Now()
+	last, ok := n.woken[o]
+	switch {
+	case !ok || now.Sub(last.at) > forgetAfter:
+		last.pause = firstPause
+	case now.Sub(last.at) < last.pause:
+		return false
+	default:
+		last.pause = min(2*last.pause, longestPause)
+	}
+	last.at = now
+	n.woken[o] = last
+	return true
+}
+
 func (n *Nudger) pending() []Refusal {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	for o, last := range n.woken {
+		if n.Clock.Since(last.at) > forgetAfter {
+			delete(n.woken, o)
+		}
+	}
 	out := make([]Refusal, 0, len(n.refusals))
 	for _, r := range n.refusals {
 		if n.Clock.Since(r.At) > forgetAfter {

@@ -65,9 +65,7 @@ func BenchmarkAdmission(b *testing.B) {
 				median(rounds, func(i int) float64 { return rounds[i].quantile(.5) }),
 				median(rounds, func(i int) float64 { return rounds[i].quantile(.99) }))
 			if t.ours {
-				line += fmt.Sprintf(" vs_defaulter=%.1f vs_constant=%.2f",
-					median(rounds, func(i int) float64 { return rounds[i].rps / defaulter[i].rps }),
-					median(rounds, func(i int) float64 { return rounds[i].rps / constant[i].rps }))
+				line += ratios(b, t.name, against{rounds, defaulter, constant})
 			}
 			if t.name != "defaulter" { // which would be saturated
 				line += fmt.Sprintf(" p99_at_%drps_ms=%.2f", fixedRate, t.steady(b, body))
@@ -75,6 +73,21 @@ func BenchmarkAdmission(b *testing.B) {
 			fmt.Println(line)
 		}
 	}
+}
+
+// against holds the rounds of a handler, and those it is compared with.
+type against struct{ ours, defaulter, constant []round }
+
+// ratios compares round by round, and fails the benchmark below the targets:
+// 12 times the Defaulter, and 0.45 of the constant answer.
+func ratios(b *testing.B, name string, a against) string {
+	b.Helper()
+	toDefaulter := median(a.ours, func(i int) float64 { return a.ours[i].rps / a.defaulter[i].rps })
+	toConstant := median(a.ours, func(i int) float64 { return a.ours[i].rps / a.constant[i].rps })
+	if toDefaulter < 12 || toConstant < 0.45 {
+		b.Errorf("%s serves %.1f times the Defaulter and %.2f of the constant answer, want 12 and 0.45", name, toDefaulter, toConstant)
+	}
+	return fmt.Sprintf(" vs_defaulter=%.1f vs_constant=%.2f", toDefaulter, toConstant)
 }
 
 // BenchmarkDecide measures the handlers without the network.

@@ -75,7 +75,7 @@ func (s *Snapshot) claim(r *review.Request, now time.Time) (_ subject, _ Decisio
 		allowed.Reason = v1alpha1.Suspended
 		return subject{}, allowed, false
 	}
-	if _, out := s.optOuts[r.Pod.Namespace]; out || OptsOut(r.OptOut) {
+	if _, out := s.optOuts[r.Pod.Namespace]; out || v1alpha1.OptsOut(r.OptOut, v1alpha1.OptOutAdmission) {
 		allowed.Reason = v1alpha1.OptedOut
 		return subject{}, allowed, false
 	}

@@ -457,14 +457,3 @@ func TestAMeshThatReloadsIsNotStamped(t *testing.T) {
 		t.Errorf("validate: %+v", d)
 	}
 }
-
-func TestOptsOut(t *testing.T) {
-	for value, want := range map[string]bool{
-		"true": true, "admission": true, "rollout,admission": true, " admission , rollout": true,
-		"": false, "rollout": false, "false": false, "True": false, "admissions": false,
-	} {
-		if got := webhook.OptsOut(value); got != want {
-			t.Errorf("OptsOut(%q) = %v", value, got)
-		}
-	}
-}

@@ -186,15 +186,3 @@ func switching(r *v1alpha1.AnchorRotation) bool {
 		return false
 	}
 }
-
-// OptsOut reports whether the value of the opt-out annotation asks to be left
-// alone by admission.
-func OptsOut(value string) bool {
-	for part := range strings.SplitSeq(value, ",") {
-		switch strings.TrimSpace(part) {
-		case v1alpha1.OptOutAll, v1alpha1.OptOutAdmission:
-			return true
-		}
-	}
-	return false
-}

@@ -117,7 +117,7 @@ func (w *Watcher) read(ctx context.Context) (World, error) {
 	}
 	world.MeshTrusts, world.Rotations = meshTrusts.Items, rotations.Items
 	for i := range all.Items {
-		if OptsOut(all.Items[i].Annotations[v1alpha1.OptOutAnnotation]) {
+		if v1alpha1.OptsOut(all.Items[i].Annotations[v1alpha1.OptOutAnnotation], v1alpha1.OptOutAdmission) {
 			world.OptOuts = append(world.OptOuts, all.Items[i].Name)
 		}
 	}

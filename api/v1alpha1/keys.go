@@ -98,12 +98,10 @@ const FieldManager = "reanchor"
 // OptsOut reports whether a value of OptOutAnnotation covers what, one of
 // OptOutAdmission and OptOutRollout. Spaces around the parts do not matter;
 // parts that are not known cover nothing.
+// The match conditions of the webhooks read a template's value in the same way.
 func OptsOut(value, what string) bool {
-	if strings.TrimSpace(value) == OptOutAll {
-		return true
-	}
 	for part := range strings.SplitSeq(value, ",") {
-		if strings.TrimSpace(part) == what {
+		if part = strings.TrimSpace(part); part == OptOutAll || part == what {
 			return true
 		}
 	}

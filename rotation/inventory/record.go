@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"slices"
-	"strings"
 	"time"
 	"unique"
 
@@ -108,7 +107,7 @@ func flagsOf(pod *corev1.Pod) flags {
 	set(pending, pod.Status.Phase == corev1.PodPending)
 	set(running, pod.Status.Phase == corev1.PodRunning)
 	set(isMirror, mirror(pod))
-	set(optedOut, optsOutOfRollout(pod.Annotations[v1alpha1.OptOutAnnotation]))
+	set(optedOut, v1alpha1.OptsOut(pod.Annotations[v1alpha1.OptOutAnnotation], v1alpha1.OptOutRollout))
 	set(runsToEnd, pod.Spec.RestartPolicy != "" && pod.Spec.RestartPolicy != corev1.RestartPolicyAlways)
 	return f
 }
@@ -117,15 +116,6 @@ func podReady(pod *corev1.Pod) bool {
 	for i := range pod.Status.Conditions {
 		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodReady {
 			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
-
-func optsOutOfRollout(value string) bool {
-	for part := range strings.SplitSeq(value, ",") {
-		if part = strings.TrimSpace(part); part == v1alpha1.OptOutAll || part == v1alpha1.OptOutRollout {
-			return true
 		}
 	}
 	return false

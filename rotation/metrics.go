@@ -1,10 +1,13 @@
 package rotation
 
 import (
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/rotation/rollout"
@@ -27,7 +30,7 @@ type state struct {
 	pods                         v1alpha1.PodCounts
 	inFlight, failed, blocked    int
 	bundleExpires, issuerExpires time.Time
-	conditions                   map[string]bool
+	conditions                   map[string]metav1.ConditionStatus
 }
 
 // NewMetrics registers the controller's metrics.
@@ -91,10 +94,13 @@ func (m *Metrics) show(mt *v1alpha1.MeshTrust) {
 func stateFor(mt *v1alpha1.MeshTrust) state {
 	s := state{
 		pods: mt.Status.Pods, inFlight: int(mt.Status.Rollout.InProgressTotal), failed: int(mt.Status.Rollout.FailedTotal),
-		blocked: int(mt.Status.Rollout.BlockedTotal), conditions: map[string]bool{},
+		blocked: int(mt.Status.Rollout.BlockedTotal), conditions: map[string]metav1.ConditionStatus{},
 	}
 	for _, kind := range v1alpha1.MeshTrustConditions() {
-		s.conditions[kind] = conditionIs(mt, kind, true)
+		s.conditions[kind] = metav1.ConditionUnknown // so also when nothing was said of it yet
+		if c := apimeta.FindStatusCondition(mt.Status.Conditions, kind); c != nil {
+			s.conditions[kind] = c.Status
+		}
 	}
 	if b := mt.Status.Bundle; b != nil {
 		for _, a := range b.Anchors {
@@ -131,7 +137,8 @@ func notAfterDesc() *prometheus.Desc {
 }
 
 func conditionDesc() *prometheus.Desc {
-	return prometheus.NewDesc("reanchor_condition", "Whether a condition of the MeshTrust is True.", []string{"mesh", "condition"}, nil)
+	return prometheus.NewDesc("reanchor_condition", "Whether a condition of the MeshTrust has the status: 1 for one of true, false and unknown, 0 for the others.",
+		[]string{"mesh", "condition", "status"}, nil)
 }
 
 // Describe implements prometheus.Collector.
@@ -151,8 +158,8 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 }
 
 func (s state) collect(mesh string, out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, label string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, mesh, label)
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, append([]string{mesh}, labels...)...)
 	}
 	p := s.pods
 	for class, n := range map[string]int32{
@@ -168,11 +175,13 @@ func (s state) collect(mesh string, out chan<- prometheus.Metric) {
 			gauge(notAfterDesc(), float64(at.Unix()), certificate)
 		}
 	}
-	for kind, ok := range s.conditions {
-		value := 0.0
-		if ok {
-			value = 1
+	for kind, is := range s.conditions {
+		for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
+			value := 0.0
+			if is == status {
+				value = 1
+			}
+			gauge(conditionDesc(), value, kind, strings.ToLower(string(status)))
 		}
-		gauge(conditionDesc(), value, kind)
 	}
 }

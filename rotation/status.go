@@ -283,10 +283,3 @@ func setCondition(mt *v1alpha1.MeshTrust, c metav1.Condition, now time.Time) {
 	c.LastTransitionTime = second(now)
 	apimeta.SetStatusCondition(&mt.Status.Conditions, c)
 }
-
-func conditionIs(mt *v1alpha1.MeshTrust, kind string, want bool) bool {
-	if want {
-		return apimeta.IsStatusConditionTrue(mt.Status.Conditions, kind)
-	}
-	return apimeta.IsStatusConditionFalse(mt.Status.Conditions, kind)
-}

@@ -173,6 +173,7 @@ func knownValues(t *testing.T) map[string][]string {
 		"webhook": {"stamp", "validate"},
 		// These stand in the page beside the metric that has them.
 		"class":       coded(rows["reanchor_pods"][3]),
+		"status":      coded(rows["reanchor_condition"][3]),
 		"state":       coded(rows["reanchor_rollout_workloads"][3]),
 		"certificate": coded(rows["reanchor_not_after_timestamp_seconds"][3]),
 	}

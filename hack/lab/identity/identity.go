@@ -42,7 +42,8 @@ const (
 	// IssuerSecret holds the issuer, under the keys tls.crt and tls.key or
 	// crt.pem and key.pem.
 	IssuerSecret = "linkerd-identity-issuer"
-	// BundleConfigMap and BundleKey are where the anchors are read from.
+	// BundleConfigMap and BundleKey are where the anchors are read from, unless
+	// Options.Bundle says another name.
 	BundleConfigMap = "linkerd-identity-trust-roots"
 	BundleKey       = "ca-bundle.crt"
 )
@@ -63,6 +64,9 @@ type Options struct {
 	// ControlPlane is the namespace of the control plane; DefaultControlPlane
 	// when empty.
 	ControlPlane string
+	// Bundle is the name of the ConfigMap with the anchors; BundleConfigMap when
+	// empty. trust-manager names it as the Bundle, which is there once in a cluster.
+	Bundle string
 	// Replicas is how many there are; 0 means 1. With PodSelector it has no effect.
 	Replicas int
 	// Lags are those of the replicas, in order; when there are more replicas
@@ -85,6 +89,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.ControlPlane == "" {
 		o.ControlPlane = DefaultControlPlane
+	}
+	if o.Bundle == "" {
+		o.Bundle = BundleConfigMap
 	}
 	if o.LeafLifetime == 0 {
 		o.LeafLifetime = DefaultLeafLifetime

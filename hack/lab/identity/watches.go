@@ -37,7 +37,7 @@ func newWatches(client kubernetes.Interface, o Options, rs *replicas) *watches {
 	}
 	return &watches{
 		options: o, replicas: rs,
-		issuer: factory(named(IssuerSecret)), anchors: factory(named(BundleConfigMap)),
+		issuer: factory(named(IssuerSecret)), anchors: factory(named(o.Bundle)),
 		pods: factory(func(l *metav1.ListOptions) { l.LabelSelector = o.PodSelector }),
 	}
 }

@@ -52,7 +52,7 @@ func (i *Injector) respond(ctx context.Context, request *admissionv1.AdmissionRe
 		return response, nil
 	}
 	if !known {
-		return nil, errors.New("there is no trust bundle yet: ConfigMap " + i.options.ControlPlane + "/" + BundleConfigMap)
+		return nil, errors.New("there is no trust bundle yet: ConfigMap " + i.options.ControlPlane + "/" + i.options.Bundle)
 	}
 	patch, err := inject(&pod, target{request.Namespace, namespace.Annotations, i.options.ControlPlane}, text)
 	if err != nil {

@@ -38,7 +38,7 @@ const (
 	// WebhookConfiguration is the MutatingWebhookConfiguration that Start makes.
 	WebhookConfiguration = "linkerd-proxy-injector-webhook-config"
 	// BundleConfigMap and BundleKey are where the trust bundle is read from, in
-	// the control plane's namespace.
+	// the control plane's namespace, unless Options.Bundle says another name.
 	BundleConfigMap = "linkerd-identity-trust-roots"
 	BundleKey       = "ca-bundle.crt"
 
@@ -57,6 +57,9 @@ type Options struct {
 	// when empty, which has the pods of all namespaces without MeshLabel. Several
 	// control planes can be there side by side.
 	ControlPlane string
+	// Bundle is the name of the ConfigMap with the trust bundle; BundleConfigMap
+	// when empty.
+	Bundle string
 	// Replicas is how many there are; 0 means 1. With PodSelector it has no effect.
 	Replicas int
 	// Lags are those of the replicas, in order; when there are more replicas
@@ -94,6 +97,9 @@ func Start(ctx context.Context, config *rest.Config, o Options) (*Injector, erro
 	}
 	if o.ControlPlane == "" {
 		o.ControlPlane = DefaultControlPlane
+	}
+	if o.Bundle == "" {
+		o.Bundle = BundleConfigMap
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}

@@ -34,7 +34,7 @@ func newWatches(client kubernetes.Interface, o Options) *watches {
 	return &watches{
 		options: o,
 		bundle: factory(func(l *metav1.ListOptions) {
-			l.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, BundleConfigMap).String()
+			l.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, o.Bundle).String()
 		}),
 		pods: factory(func(l *metav1.ListOptions) { l.LabelSelector = o.PodSelector }),
 	}

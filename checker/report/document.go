@@ -38,6 +38,9 @@ type Document struct {
 	Tool        Tool       `json:"tool"`
 	Thresholds  Thresholds `json:"thresholds"`
 	checker.Report
+	// Processes are the files found that running processes have loaded; empty
+	// where processes were not looked at.
+	Processes []checker.Loaded `json:"processes,omitempty"`
 }
 
 // Tool is the program that made the report.

@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/reanchor/reanchor/checker"
 )
@@ -25,7 +24,7 @@ func (t *table) roots(d *Document) {
 		label string
 	}{{checker.RootScanned, "Scanned:     "}, {checker.RootMissing, "Not there:   "}, {checker.RootUnreadable, "Unreadable:  "}} {
 		if len(lists[part.state]) > 0 {
-			t.paragraph(part.label, strings.Join(lists[part.state], " "))
+			t.items(part.label, lists[part.state])
 		}
 	}
 }
@@ -54,6 +53,6 @@ func (t *table) silent(all []row) {
 		places[reason] = append(places[reason], r.cells[location])
 	}
 	for _, reason := range reasons {
-		t.paragraph("Information: ", reason+" "+strings.Join(places[reason], " "))
+		t.items("Information: ", append([]string{reason}, places[reason]...))
 	}
 }

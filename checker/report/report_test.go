@@ -3,6 +3,8 @@ package report_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,7 +67,9 @@ func document(t *testing.T) *report.Document {
 		Roots: []checker.Root{{Path: "/pki", State: checker.RootScanned, Files: 2, Profile: "kops"}, {Path: "/mnt/disks/*/pki", State: checker.RootMissing}, {Path: "/srv", State: checker.RootUnreadable}},
 	}
 	policy := checker.DefaultPolicy()
-	return report.New(checker.Check(facts, now(), policy), now(), policy, report.Origin{Node: "etcd-a", Version: "v1"})
+	d := report.New(checker.Check(facts, now(), policy), now(), policy, report.Origin{Node: "etcd-a", Version: "v1"})
+	d.Processes = []checker.Loaded{{Process: "etcd", PID: 7, Path: "/pki/ca.crt", RestartSuspected: true}, {Process: "etcd", PID: 7, Path: longPath}}
+	return d
 }
 
 func table(t *testing.T, d *report.Document, o report.TableOptions) string {
@@ -92,10 +96,59 @@ EXPIRED   2026-11-10  -12d   etcd-a
 		"live_mismatch at 127.0.0.1:4001: serves", "truncated_pem: block 1", "ORPHANED", "orphaned: nobody uses it\n",
 		"Scanned:     /pki (2)", "Not there:   /mnt/disks/*/pki", "Unreadable:  /srv",
 		"Information: live_not_tls 127.0.0.1:2382", "sni=apiserver-loopback-client",
-		"CRITICAL: 4 certificates, 1 expired, 1 orphaned, 2 ok; 6 files read in 1 roots, 2 roots missing, 3 endpoints; exit 2",
+		"CRITICAL: 4 certificates, 1 expired, 1 orphaned, 2 ok; 6 files read in 1 root, 2 roots missing, 3 endpoints, 1 process;\nexit 2\n",
 	} {
 		if !strings.Contains(got, part) {
 			t.Errorf("missing %q in:\n%s", part, got)
+		}
+	}
+}
+
+func TestTheTableOfATerminalOf80Columns(t *testing.T) {
+	want, err := os.ReadFile("testdata/80columns.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := table(t, document(t), report.TableOptions{Width: 80})
+	// Keys are new in every run, and so are fingerprints.
+	got = regexp.MustCompile(`\b[0-9a-f]{16}\b`).ReplaceAllString(got, "0000000000000000")
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAFooterBreaksBetweenItsItems(t *testing.T) {
+	d := report.New(checker.Report{Summary: checker.Summary{Roots: []checker.Root{
+		{Path: "/var/lib/kube-controller-manager/kubeconfig", State: checker.RootScanned, Files: 1},
+		{Path: "/var/lib/kubectl/kubeconfig", State: checker.RootScanned, Files: 1},
+	}}}, now(), checker.DefaultPolicy(), report.Origin{})
+	const want = `Scanned:     /var/lib/kube-controller-manager/kubeconfig (1)
+             /var/lib/kubectl/kubeconfig (1)
+`
+	if got := table(t, d, report.TableOptions{Width: 85}); !strings.Contains(got, want) {
+		t.Errorf("want\n%s\ngot\n%s", want, got)
+	}
+}
+
+func TestARemedyIsRepeatedOnlyWhereLinesAreReadAlone(t *testing.T) {
+	d := report.New(checker.Report{Findings: []checker.Finding{
+		{ID: checker.NoCertificate, Severity: checker.Warning, Path: "/a", Message: "none", Remedy: "restore it"},
+		{ID: checker.NoCertificate, Severity: checker.Warning, Path: "/b", Message: "none", Remedy: "restore it"},
+		{ID: checker.NoCertificate, Severity: checker.Warning, Path: "/c", Message: "none", Remedy: "something else"},
+		{ID: checker.NoCertificate, Severity: checker.Warning, Path: "/d", Message: "none", Remedy: "restore it"},
+	}}, now(), checker.DefaultPolicy(), report.Origin{})
+	for width, want := range map[int][]string{
+		80: {"→ restore it", "→ as above", "→ something else", "→ restore it"},
+		0:  {"→ restore it", "→ restore it", "→ something else", "→ restore it"},
+	} {
+		var got []string
+		for line := range strings.Lines(table(t, d, report.TableOptions{Width: width})) {
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "→") {
+				got = append(got, line)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("width %d (-want +got):\n%s", width, diff)
 		}
 	}
 }
@@ -148,7 +201,7 @@ func TestOneLine(t *testing.T) {
 		t.Errorf("got  %q\nwant %q...", got, want)
 	}
 	fine := report.New(checker.Report{Summary: checker.Summary{Certificates: 1, OK: 1}}, now(), checker.DefaultPolicy(), report.Origin{})
-	if got := report.Line(fine); !strings.HasPrefix(got, "OK: 1 certificates, 1 ok") {
+	if got := report.Line(fine); !strings.HasPrefix(got, "OK: 1 certificate, 1 ok") {
 		t.Errorf("a healthy report: %q", got)
 	}
 }

@@ -8,9 +8,24 @@ import (
 )
 
 // Summary is the last line of the table.
-func Summary(d *Document) string {
-	s := &d.Summary
-	parts := []string{fmt.Sprintf("%d certificates", s.Certificates)}
+func Summary(d *Document) string { return strings.Join(clauses(d), " ") }
+
+// clauses are the parts of the summary: the verdict with what was found, what
+// was looked at, and the exit code.
+func clauses(d *Document) []string {
+	status := d.Summary.Status
+	if status == checker.Info {
+		status = checker.OK
+	}
+	return []string{
+		fmt.Sprintf("%s: %s;", strings.ToUpper(status.String()), strings.Join(found(&d.Summary), ", ")),
+		strings.Join(lookedAt(d), ", ") + ";",
+		fmt.Sprintf("exit %d", d.Summary.ExitCode),
+	}
+}
+
+func found(s *checker.Summary) []string {
+	parts := []string{counted(s.Certificates, "certificate", "certificates")}
 	for _, p := range []struct {
 		n    int
 		word string
@@ -19,27 +34,42 @@ func Summary(d *Document) string {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.word))
 		}
 	}
-	parts = append(parts, fmt.Sprintf("%d ok", s.OK))
+	return append(parts, fmt.Sprintf("%d ok", s.OK))
+}
+
+func lookedAt(d *Document) []string {
 	scanned, missing := 0, 0
-	for _, r := range s.Roots {
+	for _, r := range d.Summary.Roots {
 		if r.State == checker.RootScanned {
 			scanned++
 		} else {
 			missing++
 		}
 	}
-	tail := fmt.Sprintf("%d files read", s.Files)
+	parts := []string{counted(d.Summary.Files, "file", "files") + " read"}
 	if scanned+missing > 0 {
-		tail += fmt.Sprintf(" in %d roots, %d roots missing", scanned, missing)
+		parts[0] += " in " + counted(scanned, "root", "roots")
+		parts = append(parts, counted(missing, "root", "roots")+" missing")
 	}
 	if len(d.Endpoints) > 0 {
-		tail += fmt.Sprintf(", %d endpoints", len(d.Endpoints))
+		parts = append(parts, counted(len(d.Endpoints), "endpoint", "endpoints"))
 	}
-	status := s.Status
-	if status == checker.Info {
-		status = checker.OK
+	processes := map[int]bool{}
+	for _, l := range d.Processes {
+		processes[l.PID] = true
 	}
-	return fmt.Sprintf("%s: %s; %s; exit %d", strings.ToUpper(status.String()), strings.Join(parts, ", "), tail, s.ExitCode)
+	if len(processes) > 0 {
+		parts = append(parts, counted(len(processes), "process", "processes"))
+	}
+	return parts
+}
+
+// counted is a number with its noun.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // Line is the whole report in one line: the worst finding and what to do, for
@@ -65,7 +95,7 @@ func Line(d *Document) string {
 	}
 	line += fmt.Sprintf(": %s. %s", worst.Message, worst.Remedy)
 	if problems > 1 {
-		line += fmt.Sprintf(" (and %d more findings)", problems-1)
+		line += fmt.Sprintf(" (and %s)", counted(problems-1, "more finding", "more findings"))
 	}
 	return line
 }

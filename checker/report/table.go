@@ -56,9 +56,9 @@ type table struct {
 	TableOptions
 	columns []string
 	width   map[string]int
-	// leftover is the reason last given for an orphan: a directory of them
-	// shares one.
-	leftover string
+	// leftover is the reason last given for an orphan, advice the remedy last
+	// given: many certificates in a row share one.
+	leftover, advice string
 }
 
 // Table writes the report for people.
@@ -69,7 +69,7 @@ func Table(w io.Writer, d *Document, o TableOptions) error {
 		all, silent = split(all)
 	}
 	t.layout(all)
-	if len(all) > 0 {
+	if slices.ContainsFunc(all, func(r row) bool { return !t.bare(&r) }) {
 		t.header()
 	}
 	for i := range all {
@@ -80,7 +80,7 @@ func Table(w io.Writer, d *Document, o TableOptions) error {
 	}
 	t.roots(d)
 	t.silent(silent)
-	t.paragraph("", Summary(d))
+	t.items("", clauses(d))
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("writing the report as a table: %w", err)
 	}
@@ -151,12 +151,19 @@ func (t *table) fixed(cells map[string]string) string {
 		if text == "" {
 			text = "-"
 		}
-		b.WriteString(text)
-		b.WriteString(strings.Repeat(" ", t.width[c]-utf8.RuneCountInString(text)))
-		b.WriteString(gap)
+		b.WriteString(t.cell(c, text))
 	}
 	return b.String()
 }
+
+// cell is text in the width of its column.
+func (t *table) cell(column, text string) string {
+	return text + strings.Repeat(" ", t.width[column]-utf8.RuneCountInString(text)) + gap
+}
+
+// bare rows are about no certificate. A terminal does without their empty
+// columns; programs that cut lines into columns do not.
+func (t *table) bare(r *row) bool { return t.Width > 0 && r.notAfter.IsZero() }
 
 func (t *table) row(r *row) {
 	start := t.fixed(r.cells)
@@ -164,9 +171,10 @@ func (t *table) row(r *row) {
 	if len(r.also) > 0 && !t.Wide {
 		where += fmt.Sprintf(" (and %d more)", len(r.also))
 	}
-	// Paths are for copying: one that does not fit gets a line of its own
-	// rather than being cut.
-	if t.Width > 0 && (t.Width < narrow || utf8.RuneCountInString(start)+utf8.RuneCountInString(where) > t.Width) {
+	if t.bare(r) {
+		start = t.cell(status, r.status)
+	}
+	if !t.fits(r, start+where) {
 		where = "\n" + indent + where
 		start = strings.TrimRight(start, " ")
 	}
@@ -177,6 +185,15 @@ func (t *table) row(r *row) {
 		}
 	}
 	t.findings(r)
+}
+
+// fits reports whether a row has room for its location. Paths are for copying:
+// one that does not fit gets a line of its own rather than being cut.
+func (t *table) fits(r *row, line string) bool {
+	if t.Width == 0 {
+		return true
+	}
+	return utf8.RuneCountInString(line) <= t.Width && (t.Width >= narrow || t.bare(r))
 }
 
 // findings says what is wrong and, below it, what to do. An instruction that
@@ -192,9 +209,20 @@ func (t *table) findings(r *row) {
 		advice := f.Severity >= checker.Warning || t.Wide
 		if advice && !slices.Contains(said, f.Remedy) && !sameRemedyFollows(r.findings[i+1:], f) {
 			said = append(said, f.Remedy)
-			t.paragraph(indent+"→ ", f.Remedy)
+			t.remedy(f.Remedy)
 		}
 	}
+}
+
+// remedy is given in full once for a run of rows that share it. In a file each
+// line may be read by itself.
+func (t *table) remedy(text string) {
+	if text == t.advice && t.Width > 0 && !t.Wide {
+		text = "as above"
+	} else {
+		t.advice = text
+	}
+	t.paragraph(indent+"→ ", text)
 }
 
 // text is a finding's message with what is not clear from its row. It is empty
@@ -227,19 +255,22 @@ func sameRemedyFollows(later []checker.Finding, f checker.Finding) bool {
 }
 
 // paragraph wraps text at the terminal's width, with a hanging indent.
-func (t *table) paragraph(prefix, text string) {
+func (t *table) paragraph(prefix, text string) { t.items(prefix, strings.Fields(text)) }
+
+// items wraps between items and never inside one.
+func (t *table) items(prefix string, all []string) {
 	hanging := strings.Repeat(" ", utf8.RuneCountInString(prefix))
 	line := prefix
-	for i, word := range strings.Fields(text) {
+	for i, item := range all {
 		if i > 0 {
-			if t.Width > 0 && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > t.Width {
+			if t.Width > 0 && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(item) > t.Width {
 				fmt.Fprintln(t, line)
 				line = hanging
 			} else {
 				line += " "
 			}
 		}
-		line += word
+		line += item
 	}
 	fmt.Fprintln(t, line)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"k8s.io/utils/clock"
 
@@ -45,9 +46,15 @@ type Surveyor struct {
 	Options Options
 	Scanner *scan.Scanner
 	Prober  probe.Prober
-	// Clock says at which time certificates are judged.
+	// ProbeEvery is how long a server's answer is good for while no file
+	// changes: each probe makes etcd log a rejected connection. 0: every survey
+	// probes.
+	ProbeEvery time.Duration
+	// Clock says at which time certificates are judged, and how old an answer is.
 	Clock  clock.PassiveClock
 	Engine *checker.Engine
+
+	last answers
 }
 
 // Survey looks once. It fails only when ctx ends: what cannot be looked at is a
@@ -71,10 +78,16 @@ func (s *Surveyor) Survey(ctx context.Context) (*report.Document, error) {
 	if !o.NoProbe {
 		endpoints = append(endpoints, probe.OnNode(targets.Profiles, facts.Files)...)
 	}
-	facts.Endpoints = s.Prober.Probe(ctx, endpoints)
-	facts.Processes = s.processes(targets.Profiles, facts.Endpoints)
+	facts.Endpoints = s.probe(ctx, endpoints, facts.Files)
+	if ctx.Err() != nil {
+		// Servers that were not asked any more would look unreachable.
+		return nil, fmt.Errorf("surveying: %w", context.Cause(ctx))
+	}
+	s.processes(&facts, targets.Profiles)
 	now := s.Clock.Now()
-	return report.New(s.Engine.Check(facts, now, o.Policy), now, o.Policy, o.Origin), nil
+	document := report.New(s.Engine.Check(facts, now, o.Policy), now, o.Policy, o.Origin)
+	document.Processes = checker.LoadedFiles(facts, o.Policy)
+	return document, nil
 }
 
 // undetected names where a node of some profile would have been recognised.
@@ -106,17 +119,18 @@ func (s *Surveyor) cluster(ctx context.Context) []checker.File {
 
 // processes lists what runs, with how it is restarted. The certificate that
 // kube-apiserver keeps in memory needs no guess where it was seen.
-func (s *Surveyor) processes(profiles []profile.Profile, endpoints []checker.Endpoint) []checker.Process {
+func (s *Surveyor) processes(facts *checker.Facts, profiles []profile.Profile) {
 	if s.Options.Proc == "" {
-		return nil
+		return
 	}
 	found, err := process.List(s.Options.Proc)
 	if err != nil {
-		// Without /proc the comparison with processes is not made; the
-		// certificates are judged all the same.
-		return nil
+		// The certificates are judged all the same; that the processes are not
+		// is said where every place that was not there is named.
+		facts.Roots = append(facts.Roots, checker.Root{Path: s.Options.Proc, State: checker.RootMissing})
+		return
 	}
-	loopbackSeen := slices.ContainsFunc(endpoints, func(e checker.Endpoint) bool {
+	loopbackSeen := slices.ContainsFunc(facts.Endpoints, func(e checker.Endpoint) bool {
 		return e.Use.Role == "apiserver-loopback" && e.State == checker.EndpointServing
 	})
 	for i := range found {
@@ -130,5 +144,5 @@ func (s *Surveyor) processes(profiles []profile.Profile, endpoints []checker.End
 			}
 		}
 	}
-	return found
+	facts.Processes = found
 }

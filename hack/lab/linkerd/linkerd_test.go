@@ -1,0 +1,142 @@
+package linkerd_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/lab/kubelet"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
+)
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, within time.Duration, ask func() error) {
+	t.Helper()
+	for end := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %v", within, err)
+		}
+	}
+}
+
+// start runs a mesh until the test ends.
+func start(t *testing.T, l *lab.Lab, o linkerd.Options) *linkerd.Mesh {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	m, err := linkerd.Start(ctx, l.Config(), o)
+	check(t, err)
+	t.Cleanup(func() { check(t, m.Stop(context.WithoutCancel(t.Context()))) })
+	return m
+}
+
+func TestMeshesSideBySide(t *testing.T) {
+	l, err := lab.Start(t.Context(), lab.Options{CertManager: true, TrustManager: true, Progress: os.Stderr})
+	check(t, err)
+	t.Cleanup(func() { check(t, l.Stop()) })
+	k, err := kubelet.Start(t.Context(), l.Config(), kubelet.Options{})
+	check(t, err)
+	t.Cleanup(k.Stop)
+	inPlace := start(t, l, linkerd.Options{Kubelet: k, Foreign: true, Workloads: 8, Namespaces: 2})
+	generations := start(t, l, linkerd.Options{Kubelet: k, Name: "blue", Layout: v1alpha1.LayoutGenerations, Workloads: 2})
+	plain := start(t, l, linkerd.Options{
+		Kubelet: k, Name: "red", Layout: v1alpha1.LayoutGenerations, Writer: v1alpha1.BundleWriterReanchor, Foreign: true,
+	})
+
+	t.Run("each publishes its own anchor, which signs its issuer", func(t *testing.T) {
+		for m, anchors := range map[*linkerd.Mesh]int{inPlace: 2, generations: 1, plain: 2} {
+			published, err := m.Published(t.Context())
+			check(t, err)
+			anchor, err := m.Anchor(t.Context())
+			check(t, err)
+			signer, err := m.SignedBy(t.Context())
+			check(t, err)
+			if len(published) != anchors || !published.Has(anchor) || signer != anchor {
+				t.Errorf("%s publishes %s, its anchor is %.8s and its issuer is signed by %.8s", m.Mesh, published, anchor, signer)
+			}
+			if f := m.Foreign(); f != "" && !published.Has(f) {
+				t.Errorf("%s does not publish the foreign anchor", m.Mesh)
+			}
+		}
+	})
+	t.Run("the MeshTrust is valid", func(t *testing.T) {
+		check(t, l.InstallCRDs(t.Context(), "../../../manifests/crds"))
+		for _, m := range []*linkerd.Mesh{inPlace, generations, plain} {
+			check(t, m.Client.Create(t.Context(), m.MeshTrust()))
+		}
+	})
+	t.Run("a restart is counted, and the pod that was down", func(t *testing.T) {
+		restart(t, inPlace, "app-2")
+		eventually(t, time.Minute, func() error {
+			for _, r := range inPlace.History.Restarted() {
+				want := 0
+				if r.Name == "app-2" {
+					want = 1
+				}
+				if r.Templates != want || r.Times() != float64(want) {
+					return fmt.Errorf("%+v, want %d restarts", r, want)
+				}
+			}
+			return nil
+		})
+		if n := inPlace.History.MaxUnavailable(); n != 1 {
+			t.Errorf("%d pods were missing at the worst, want 1", n)
+		}
+		if got, want := inPlace.History.RestartsPerWorkload(), 1.0/8; got != want {
+			t.Errorf("%.3f restarts per workload, want %.3f", got, want)
+		}
+	})
+	t.Run("the anchor's renewal widens the bundle, and the issuer stays where it was", func(t *testing.T) {
+		before, err := inPlace.Anchor(t.Context())
+		check(t, err)
+		check(t, inPlace.RenewNow(t.Context(), inPlace.AnchorKey()))
+		after, err := inPlace.Anchor(t.Context())
+		check(t, err)
+		eventually(t, time.Minute, func() error {
+			published, err := inPlace.Published(t.Context())
+			if err == nil && (len(published) != 3 || !published.Has(before) || !published.Has(after)) {
+				err = fmt.Errorf("published are %s", published)
+			}
+			return err
+		})
+		signer, err := inPlace.SignedBy(t.Context())
+		check(t, err)
+		if signer != before || after == before {
+			t.Errorf("the issuer is signed by %.8s; the anchor was %.8s and is %.8s", signer, before, after)
+		}
+	})
+	t.Run("no handshake has failed", func(t *testing.T) {
+		for _, m := range []*linkerd.Mesh{inPlace, generations, plain} {
+			if s := m.Score(); s.Failed != 0 || s.Handshakes < 100 {
+				t.Errorf("%s: %s; %v", m.Mesh, s, m.Proxies.Failures())
+			}
+		}
+	})
+}
+
+// restart changes a Deployment's template.
+func restart(t *testing.T, m *linkerd.Mesh, name string) {
+	t.Helper()
+	for _, w := range m.Workloads() {
+		if w.Name == name {
+			patch := []byte(`{"spec":{"template":{"metadata":{"annotations":{"test":"1"}}}}}`)
+			check(t, m.Client.Patch(t.Context(), linkerd.Deployment(w, false), client.RawPatch("application/merge-patch+json", patch)))
+		}
+	}
+}

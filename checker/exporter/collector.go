@@ -76,6 +76,7 @@ func (c *Collector) Current() *Snapshot { return c.current.Load() }
 type descriptions struct {
 	notAfter, notBefore, finding, findings                *prometheus.Desc
 	endpointUp, endpointMatches, endpointNotAfter         *prometheus.Desc
+	restartSuspected                                      *prometheus.Desc
 	rootUp, errors, certificates, lastScan, took, version *prometheus.Desc
 }
 
@@ -93,6 +94,7 @@ func newDescriptions(version string) descriptions {
 		endpointUp:       describe("endpoint_up", "Whether an endpoint served a certificate.", endpoint...),
 		endpointMatches:  describe("endpoint_matches_disk", "Whether an endpoint serves a certificate that is in its files; absent when there is nothing to compare.", endpoint...),
 		endpointNotAfter: describe("endpoint_cert_not_after_timestamp_seconds", "End of validity of the certificate that an endpoint serves.", endpoint...),
+		restartSuspected: describe("process_restart_suspected", "Whether a file changed after a process had loaded it that reads it only at start; 0 where it did not.", "process", "path"),
 		rootUp:           describe("scan_root_up", "Whether a place could be searched.", "root", "profile"),
 		errors:           describe("scan_errors_total", "Files and places that could not be read or decoded, counted in every survey.", "reason"),
 		certificates:     describe("scan_certificates", "Distinct certificates found in the last survey."),
@@ -108,7 +110,7 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	d := &c.own
 	for _, desc := range []*prometheus.Desc{
 		d.notAfter, d.notBefore, d.finding, d.findings, d.endpointUp, d.endpointMatches, d.endpointNotAfter,
-		d.rootUp, d.errors, d.certificates, d.lastScan, d.took, d.version,
+		d.restartSuspected, d.rootUp, d.errors, d.certificates, d.lastScan, d.took, d.version,
 	} {
 		out <- desc
 	}
@@ -128,6 +130,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	c.certificates(e, s)
 	c.findings(e, s)
 	c.endpoints(e, s)
+	c.processes(e, s)
 	for _, r := range s.Summary.Roots {
 		e.gauge(c.own.rootUp, boolean(r.State == checker.RootScanned), r.Path, r.Profile)
 	}
@@ -196,6 +199,20 @@ func (c *Collector) endpoints(e *emitter, s *Snapshot) {
 		if served.LeafID != "" {
 			e.gauge(c.own.endpointNotAfter, seconds(ends[served.LeafID]), labels...)
 		}
+	}
+}
+
+// processes has one series for a program and a file, however many processes of
+// that name run: 1 if any of them is suspected.
+func (c *Collector) processes(e *emitter, s *Snapshot) {
+	type pair struct{ process, path string }
+	suspected := map[pair]bool{}
+	for _, l := range s.Processes {
+		p := pair{l.Process, l.Path}
+		suspected[p] = suspected[p] || l.RestartSuspected
+	}
+	for p, yes := range suspected {
+		e.gauge(c.own.restartSuspected, boolean(yes), p.process, p.path)
 	}
 }
 

@@ -68,7 +68,7 @@ func TestWhatIsExported(t *testing.T) {
 	secret := file("ns/name", fine)
 	secret.Source, secret.Key = checker.SourceSecret, "ca.crt"
 	c := exporter.NewCollector("v1", true)
-	c.Publish(snapshot(checker.Facts{
+	all := snapshot(checker.Facts{
 		Files: []checker.File{file("/a.crt", fine), strange, orphan, user, secret, {Path: "/broken.crt", Source: checker.SourceFile, Faults: []checker.Fault{{ID: checker.TruncatedPEM, Detail: "x"}}}},
 		Endpoints: []checker.Endpoint{
 			{Address: "127.0.0.1:1", State: checker.EndpointServing, Chain: []*checker.Cert{dead.Checked()}, ExpectPaths: []string{"/a.crt"}},
@@ -77,7 +77,13 @@ func TestWhatIsExported(t *testing.T) {
 			{Address: "127.0.0.1:2", State: checker.EndpointUnreachable, Detail: "refused"},
 		},
 		Roots: []checker.Root{{Path: "/pki", Profile: "kops", State: checker.RootScanned}, {Path: "/mnt", State: checker.RootMissing}},
-	}))
+	})
+	all.Processes = []checker.Loaded{
+		{Process: "etcd", PID: 1, Path: "/a.crt"}, {Process: "etcd", PID: 1, Path: "/b.crt", RestartSuspected: true},
+		// Another etcd started later: the first is stale all the same.
+		{Process: "etcd", PID: 2, Path: "/b.crt"},
+	}
+	c.Publish(all)
 	got := text(t, c)
 	for _, want := range []string{
 		fmt.Sprintf(`reanchor_cert_not_after_timestamp_seconds{index="0",is_ca="true",issuer_cn="fine",key="",path="/a.crt",profile="",role="",serial="%x",source="file",subject_cn="fine"} %s`, fine.Cert.SerialNumber, exponent(fine.Cert.NotAfter)),
@@ -89,6 +95,8 @@ func TestWhatIsExported(t *testing.T) {
 		`reanchor_endpoint_up{address="127.0.0.1:1",role="",server_name=""} 1`,
 		`reanchor_endpoint_up{address="127.0.0.1:2",role="",server_name=""} 0`,
 		`reanchor_endpoint_matches_disk{address="127.0.0.1:1",role="",server_name=""} 0`,
+		`reanchor_process_restart_suspected{path="/a.crt",process="etcd"} 0`,
+		`reanchor_process_restart_suspected{path="/b.crt",process="etcd"} 1`,
 		`reanchor_scan_root_up{profile="kops",root="/pki"} 1`,
 		`reanchor_scan_root_up{profile="",root="/mnt"} 0`,
 		`reanchor_scan_errors_total{reason="truncated_pem"} 1`,
@@ -161,6 +169,7 @@ func TestTheTextFileIsWholeOrNotThere(t *testing.T) {
 type daemon struct {
 	url     string
 	surveys atomic.Int32
+	asked   atomic.Int32
 	failed  atomic.Int32
 	cancel  context.CancelFunc
 	done    chan error
@@ -176,7 +185,12 @@ func serve(t *testing.T, c clock.PassiveClock, interval time.Duration, rescan ch
 	d := &daemon{url: "http://" + l.Addr().String(), cancel: cancel, done: make(chan error, 1)}
 	e := exporter.Exporter{
 		Collector: exporter.NewCollector("v1", false), Interval: interval, Rescan: rescan, Clock: c,
-		Survey: func(context.Context) (*report.Document, error) { return survey(d.surveys.Add(1)) },
+		Survey: func(_ context.Context, asked bool) (*report.Document, error) {
+			if asked {
+				d.asked.Add(1)
+			}
+			return survey(d.surveys.Add(1))
+		},
 		Observe: func(_ *exporter.Snapshot, err error) {
 			if err != nil {
 				d.failed.Add(1)
@@ -221,11 +235,17 @@ func TestTheDaemonSurveysAgainAndOnDemand(t *testing.T) {
 		return snapshot(checker.Facts{Roots: []checker.Root{{Path: fmt.Sprintf("/survey-%d", n), State: checker.RootScanned}}}).Document, nil
 	})
 	eventually(t, "ready", func() bool { code, _ := d.get(t, "/readyz"); return code == http.StatusOK })
+	if d.asked.Load() != 0 {
+		t.Error("nobody asked for the first survey")
+	}
 	rescan <- struct{}{}
 	eventually(t, "the second survey is published", func() bool {
 		_, body := d.get(t, "/metrics")
 		return strings.Contains(body, "/survey-2") && !strings.Contains(body, "/survey-1")
 	})
+	if d.asked.Load() != 1 {
+		t.Error("the survey does not know that it was asked for")
+	}
 }
 
 func TestTheDaemonSurveysAtIntervals(t *testing.T) {
@@ -233,6 +253,9 @@ func TestTheDaemonSurveysAtIntervals(t *testing.T) {
 		return snapshot(checker.Facts{}).Document, nil
 	})
 	eventually(t, "five surveys", func() bool { return d.surveys.Load() >= 5 })
+	if n := d.asked.Load(); n != 0 {
+		t.Errorf("%d surveys were asked for, by nobody", n)
+	}
 }
 
 func TestItIsNotReadyBeforeTheFirstSurveyButAlive(t *testing.T) {

@@ -20,10 +20,9 @@ import (
 // Exporter surveys at intervals and serves the outcome.
 type Exporter struct {
 	Collector *Collector
-	// Survey looks once.
-	Survey func(context.Context) (*report.Document, error)
-	// Interval between surveys; each wait is up to a tenth longer, so that the
-	// nodes of a cluster do not move in step.
+	// Survey looks once; asked is true when Rescan was the reason.
+	Survey func(ctx context.Context, asked bool) (*report.Document, error)
+	// Interval between surveys; see pause.
 	Interval time.Duration
 	// Rescan, if not nil, starts a survey at once.
 	Rescan <-chan struct{}
@@ -72,9 +71,10 @@ func (e *Exporter) Serve(ctx context.Context, l net.Listener) error {
 // loop surveys until ctx ends. A survey that fails (it took too long) leaves
 // the last snapshot in place, whose age then tells.
 func (e *Exporter) loop(ctx context.Context) {
+	asked := false
 	for ctx.Err() == nil {
 		began := e.Clock.Now()
-		document, err := e.Survey(ctx)
+		document, err := e.Survey(ctx, asked)
 		if err != nil {
 			e.Observe(nil, err)
 		} else {
@@ -82,20 +82,26 @@ func (e *Exporter) loop(ctx context.Context) {
 			e.Collector.Publish(s)
 			e.Observe(s, nil)
 		}
-		e.wait(ctx)
+		asked = e.wait(ctx)
 	}
 }
 
-// wait ends with the interval, a request or ctx.
-func (e *Exporter) wait(ctx context.Context) {
-	timer := time.NewTimer(e.Interval + rand.N(e.Interval/10+1))
+// wait ends with a pause, a request or ctx, and reports whether it was a request.
+func (e *Exporter) wait(ctx context.Context) (asked bool) {
+	timer := time.NewTimer(e.pause())
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-e.Rescan:
+		return true
 	}
+	return false
 }
+
+// pause is an interval and up to a tenth more, at random, so that the nodes of a
+// cluster do not move in step.
+func (e *Exporter) pause() time.Duration { return e.Interval + rand.N(e.Interval/10+1) }
 
 func (e *Exporter) handler() (http.Handler, error) {
 	registry := prometheus.NewRegistry()

@@ -20,9 +20,13 @@ import (
 	"github.com/reanchor/reanchor/checker/survey"
 )
 
+// probeEvery spares the log of etcd, where every probe leaves a line.
+const probeEvery = 5 * time.Minute
+
 // serve surveys at intervals until the process is told to end; SIGHUP surveys
 // at once.
 func (c *CheckCmd) serve(ctx context.Context, s streams, surveyor *survey.Surveyor) error {
+	surveyor.ProbeEvery = probeEvery
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.ListenAddress)
 	if err != nil {
 		return fmt.Errorf("listening on --listen-address: %w", err)
@@ -30,7 +34,10 @@ func (c *CheckCmd) serve(ctx context.Context, s streams, surveyor *survey.Survey
 	fmt.Fprintf(s.err, "serving metrics on http://%s/metrics\n", listener.Addr())
 	e := exporter.Exporter{
 		Collector: exporter.NewCollector(version(), c.CompatMetrics),
-		Survey: func(ctx context.Context) (*report.Document, error) {
+		Survey: func(ctx context.Context, asked bool) (*report.Document, error) {
+			if asked {
+				surveyor.Refresh()
+			}
 			ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 			defer cancel()
 			return surveyor.Survey(ctx)

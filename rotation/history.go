@@ -11,6 +11,7 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/anchorrotation"
 	"github.com/reanchor/reanchor/rotation/published"
 )
 
@@ -60,7 +61,9 @@ func recordBundle(s *v1alpha1.MeshTrustStatus, b published.Bundle, interrupted b
 	case now.Sub(newest.LastSeen.Time) >= seenEvery:
 		newest.LastSeen = second(now)
 	}
+	own := ownOf(s.Bundle)
 	s.Bundle = bundleStatus(b, hash, newestRecord(s).PublishedAt)
+	markOwn(s.Bundle, own)
 }
 
 func newestRecord(s *v1alpha1.MeshTrustStatus) *v1alpha1.BundleRecord {
@@ -121,6 +124,25 @@ func bundleStatus(b published.Bundle, hash string, publishedAt metav1.Time) *v1a
 	return out
 }
 
+// ownOf returns the fingerprints of the anchors that are on record as own.
+func ownOf(b *v1alpha1.BundleStatus) map[string]bool {
+	own := map[string]bool{}
+	if b == nil {
+		return own
+	}
+	for i := range b.Anchors {
+		own[b.Anchors[i].Fingerprint] = b.Anchors[i].Own
+	}
+	return own
+}
+
+// markOwn marks own anchors.
+func markOwn(b *v1alpha1.BundleStatus, own map[string]bool) {
+	for i := range b.Anchors {
+		b.Anchors[i].Own = b.Anchors[i].Own || own[b.Anchors[i].Fingerprint]
+	}
+}
+
 // historyOf returns the history as the profiles use it. The bundle in force is
 // in force at this moment, and its certificates are at hand.
 func historyOf(s *v1alpha1.MeshTrustStatus, b published.Bundle, now time.Time) mesh.History {
@@ -163,7 +185,7 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 			next.Earlier = withEarlier(last, leafLifetime(&o.spec), now)
 		}
 	}
-	next.Earlier = slices.DeleteFunc(slices.Clone(next.Earlier), func(e v1alpha1.EarlierIssuer) bool {
+	next.Earlier = slices.DeleteFunc(anchorrotation.LiveIssuers(next.Earlier, o.runs), func(e v1alpha1.EarlierIssuer) bool {
 		return e.Fingerprint == next.Fingerprint || now.After(e.LeavesUntil.Time)
 	})
 	next.EarlierTotal = int32(len(next.Earlier))
@@ -182,7 +204,8 @@ func withEarlier(last *v1alpha1.IssuerStatus, leafLifetime time.Duration, now ti
 	}
 	kept := slices.DeleteFunc(slices.Clone(last.Earlier), func(e v1alpha1.EarlierIssuer) bool { return e.Fingerprint == last.Fingerprint })
 	return slices.Insert(kept, 0, v1alpha1.EarlierIssuer{
-		Fingerprint: last.Fingerprint, VerifiedBy: last.VerifiedBy, VerifiedByTotal: last.VerifiedByTotal, LeavesUntil: second(until),
+		Fingerprint: last.Fingerprint, VerifiedBy: last.VerifiedBy, VerifiedByTotal: last.VerifiedByTotal,
+		ReplacedAt: timeRef(now), LeavesUntil: second(until),
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/anchorrotation"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -20,6 +21,9 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 	writes    *prometheus.CounterVec
 	ended     *prometheus.CounterVec
+
+	// rotations are those of anchor rotations.
+	rotations *anchorrotation.Metrics
 
 	mu     sync.Mutex
 	states map[string]state
@@ -46,6 +50,10 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "reanchor_rollout_ended_total", Help: "Rolls that ended, by reason; Converged is good.",
 		}, []string{"mesh", "reason"}),
 		states: map[string]state{},
+	}
+	var err error
+	if m.rotations, err = anchorrotation.NewMetrics(registry); err != nil {
+		return nil, err
 	}
 	for _, c := range []prometheus.Collector{m.decisions, m.writes, m.ended, m} {
 		if err := registry.Register(c); err != nil {

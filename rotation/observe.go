@@ -10,6 +10,7 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/anchorrotation"
 	"github.com/reanchor/reanchor/rotation/inventory"
 	"github.com/reanchor/reanchor/rotation/owner"
 	"github.com/reanchor/reanchor/rotation/published"
@@ -34,6 +35,8 @@ type observation struct {
 	probeNamespace string
 	// afterStamp are the webhooks that run after the stamp.
 	afterStamp []string
+	// runs are the mesh's AnchorRotations, the oldest first.
+	runs []v1alpha1.AnchorRotation
 	// unfit counts the pods, exempt ones included, that do not provably trust
 	// the whole bundle.
 	unfit int
@@ -55,6 +58,10 @@ func (r *Reconciler) observe(ctx context.Context, mt *v1alpha1.MeshTrust, now ti
 	}
 	if !o.issuer.None && o.issuer.Reason == "" && len(o.issuer.Chain) == 0 {
 		return nil, "the issuer is being read", nil
+	}
+	var err error
+	if o.runs, err = r.runs(ctx, mt); err != nil {
+		return nil, "", err
 	}
 	r.record(mt, o, now)
 	history := historyOf(&mt.Status, o.bundle, now)
@@ -126,7 +133,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	s := &surveyor{
 		underway: underway(state),
 		reader:   owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh}, policy: policy, waves: waves,
-		current: o.current, now: now, broken: map[*mesh.Trust]bool{}, renewals: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
+		current: o.current, restart: o.restart(), now: now, broken: map[*mesh.Trust]bool{}, renewals: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
 	}
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {
 		return err
@@ -150,7 +157,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	o.writer = owner.Writer{Client: r.client, Reader: s.reader, Policy: policy, Revisions: s.revisions}
 	o.facts = rollout.Facts{
 		Bundle: bundleFacts(&mt.Status), Hold: o.hold(), Policy: policy, State: state,
-		Workloads: workloads, Waves: waves.names, Breaks: o.breaks(mt, s),
+		Workloads: workloads, Waves: waves.names, Breaks: o.breaks(mt, s), WantFence: anchorrotation.Active(o.runs),
 	}
 	o.facts.Fence = r.fence.evidence(mt.Name, o, now)
 	o.unfit, o.unknown = countUnfit(o.owners)

@@ -26,7 +26,7 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
 	switch {
 	case w.Key.Kind == "DaemonSet" && s.cannotReplace(p.Node):
 		w.Owner.Unreachable++
-		if p.Class.Stale() && !p.Exempt() {
+		if s.mustGo(p) && !p.Exempt() {
 			w.Stranded++
 		}
 		return
@@ -37,7 +37,7 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
 	s.countRunning(w, p)
 	switch {
 	case p.Exempt():
-	case p.Class.Stale():
+	case s.mustGo(p):
 		s.addStale(w, p)
 	case p.Class == mesh.ClassRetired:
 		w.RetiredPods = append(w.RetiredPods, podOf(p))
@@ -57,6 +57,9 @@ func (s *surveyor) countRunning(w *rollout.Workload, p inventory.Pod) {
 		w.Outdated++
 	}
 }
+
+// mustGo reports whether a pod is to be replaced, if it may be.
+func (s *surveyor) mustGo(p inventory.Pod) bool { return p.Class.Stale() || s.restart.wanted(p, s.current) }
 
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/anchorrotation"
 	"github.com/reanchor/reanchor/rotation/inventory"
 	"github.com/reanchor/reanchor/rotation/nudge"
 	"github.com/reanchor/reanchor/rotation/owner"
@@ -34,6 +35,8 @@ import (
 type Options struct {
 	// ProbeNamespace is where the injector fence makes its dry runs.
 	ProbeNamespace string
+	// Namespace is the controller's own.
+	Namespace string
 	// Metrics are the controller's metrics, registered.
 	Metrics *Metrics
 	// Zones finds time zones; usually time.LoadLocation.
@@ -93,6 +96,7 @@ func Setup(mgr manager.Manager, o Options) error {
 		Watches(&appsv1.Deployment{}, all).
 		Watches(&appsv1.StatefulSet{}, all).
 		Watches(&appsv1.DaemonSet{}, all).
+		Watches(&v1alpha1.AnchorRotation{}, all).
 		Watches(&corev1.Namespace{}, all).
 		Watches(&corev1.Node{}, all, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, nodeChanged())).
 		WatchesRawSource(r.inventory.Source()).
@@ -102,6 +106,12 @@ func Setup(mgr manager.Manager, o Options) error {
 		return fmt.Errorf("adding the MeshTrust controller: %w", err)
 	}
 	if err := addNudger(mgr, o); err != nil {
+		return err
+	}
+	err = anchorrotation.Setup(mgr, anchorrotation.Options{
+		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock,
+	})
+	if err != nil {
 		return err
 	}
 	err = builder.ControllerManagedBy(mgr).Named("opt-out").For(&corev1.Namespace{}).Complete(&OptOutReconciler{Client: mgr.GetClient()})

@@ -28,6 +28,7 @@ type surveyor struct {
 	verifiers bundle.Set
 	known     bool
 	current   bundle.Set
+	restart   restart
 	now       time.Time
 	// memory is the controller's of its own writes.
 	memory remembered
@@ -87,7 +88,7 @@ func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload) ([]roll
 // one returns the workload; several when its pods turn out to be owned by the
 // ReplicaSets of a Deployment that is gone.
 func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Workload, error) {
-	quiet := idle(w) && !s.underway[rollout.Key(w.Key)]
+	quiet := idle(w) && !s.restart.any(w) && !s.underway[rollout.Key(w.Key)]
 	if quiet && readLive(w.Key.Kind) {
 		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: rollout.Key(w.Key), Found: true}}, w)}, nil
 	}
@@ -183,7 +184,7 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 		}
 		runsToEnd = runsToEnd || p.RunsToEnd
 		s.count(&w, p)
-		if p.Class.Stale() {
+		if s.mustGo(p) {
 			renewals = renewals && p.Class == mesh.ClassMissing && s.lacksRenewalsOnly(p.Trust)
 		}
 	}

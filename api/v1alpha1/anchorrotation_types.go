@@ -146,6 +146,14 @@ const (
 	PhaseAborting      Phase = "Aborting"
 )
 
+// Phases returns every phase, in the order above.
+func Phases() []Phase {
+	return []Phase{
+		PhasePreflight, PhaseNewAnchor, PhaseWiden, PhaseRolling, PhaseSwitchIssuer, PhaseConfirmIssuer,
+		PhaseDrainLeaves, PhaseNarrow, PhaseVerify, PhaseComplete, PhaseAborting,
+	}
+}
+
 // Path is an order of the phases.
 //
 // +kubebuilder:validation:Enum=Rotate;Recover

@@ -146,6 +146,8 @@ const (
 
 // Reasons of an anchor rotation.
 const (
+	// RotationOpened says that an AnchorRotation was created, and why.
+	RotationOpened Reason = "RotationOpened"
 	// RotationComplete says that the rotation has ended on the new anchor.
 	RotationComplete Reason = "RotationComplete"
 	// Aborted says that the rotation was aborted and has ended on the old anchor.
@@ -218,7 +220,7 @@ func Reasons() []Reason {
 		ScaledToZero, NodeNotReady,
 		Current, Missing, Retired, TrustExpired, TrustUnknown, NoCertificate, IssuerNotTrusted,
 		NotMeshed, BadRequest,
-		RotationComplete, Aborted, Standing, AnotherRotation, NotObserved, PermissionMissing,
+		RotationOpened, RotationComplete, Aborted, Standing, AnotherRotation, NotObserved, PermissionMissing,
 		BundleNotOurs, TemplateInvalid, IssuanceInFlight, IssuanceFailed, IssuerRenewsTooSoon,
 		HoldingRenewals, KeepingOldAnchor, AnchorIssuing, AnchorUnfit, WaitingForBundle,
 		CarryOverExceeded, WaitingForRollout, PodsDoNotTrust, ApprovalRequired, SwitchingIssuer,

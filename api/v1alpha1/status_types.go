@@ -173,6 +173,9 @@ type EarlierIssuer struct {
 	// verifiedByTotal is how many there are.
 	// +optional
 	VerifiedByTotal int32 `json:"verifiedByTotal,omitempty"`
+	// replacedAt is when another issuer was first seen in use.
+	// +optional
+	ReplacedAt *metav1.Time `json:"replacedAt,omitempty"`
 	// leavesUntil is when the last leaf that it may have signed ends.
 	// +required
 	LeavesUntil metav1.Time `json:"leavesUntil"`

@@ -432,6 +432,10 @@ func (in *EarlierIssuer) DeepCopyInto(out *EarlierIssuer) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.ReplacedAt != nil {
+		in, out := &in.ReplacedAt, &out.ReplacedAt
+		*out = (*in).DeepCopy()
+	}
 	in.LeavesUntil.DeepCopyInto(&out.LeavesUntil)
 }
 

@@ -58,7 +58,7 @@ func (c *ControllerCmd) Run(ctx context.Context, s streams) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if err := rotation.Setup(mgr, rotation.Options{
-		ProbeNamespace: c.ProbeNamespace, ValidatingWebhook: c.ValidatingWebhook, Metrics: m, Zones: time.LoadLocation, Clock: clock.RealClock{},
+		Namespace: c.Namespace, ProbeNamespace: c.ProbeNamespace, ValidatingWebhook: c.ValidatingWebhook, Metrics: m, Zones: time.LoadLocation, Clock: clock.RealClock{},
 	}); err != nil {
 		return err
 	}

@@ -91,6 +91,14 @@ const (
 	RestartIdentity Verb = "RestartIdentity"
 )
 
+// Verbs returns every verb, in the order above.
+func Verbs() []Verb {
+	return []Verb{
+		WriteArchive, WriteCarrier, WriteBundle, CreateAnchor, DeleteAnchor, LabelAnchor,
+		HoldRenewal, Renew, KeepAnchor, DropKept, PointIssuer, RestartIdentity,
+	}
+}
+
 // Action is one write. With a ResourceVersion it must fail with a Conflict when
 // the object has another; without one it creates.
 type Action struct {

@@ -31,6 +31,8 @@ type Facts struct {
 	Waves []string
 	// Fence is the evidence on what the injectors serve.
 	Fence FenceEvidence
+	// WantFence asks for the fence even while there is nothing to roll.
+	WantFence bool
 	// Breaks is when the first stale pod breaks; zero when that is not known.
 	Breaks time.Time
 }

@@ -127,13 +127,22 @@ func (p *planner) start() {
 	}
 	switch {
 	case p.lowest < 0 && len(p.candidates) == 0:
-		p.describeRest()
+		p.rest()
 	case p.frozen.Reason != "":
 		p.decide(p.frozen.Reason, p.frozen.Message)
 	case p.held():
 	default:
 		p.choose()
 	}
+}
+
+// rest is when there is nothing to start. A rotation asks for the fence all the
+// same: pods may still come that an injector gives an older bundle.
+func (p *planner) rest() {
+	if p.facts.WantFence && p.frozen.Reason == "" && !p.fenced() && p.awaitFence() {
+		return
+	}
+	p.describeRest()
 }
 
 // held applies what must be waited for before a wave begins.

@@ -1,0 +1,60 @@
+package anchorrotation
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// mostExternal bounds how many objects are named.
+const mostExternal = 10
+
+// externalKinds are Linkerd's objects that stand for something outside the
+// cluster that trusts the same anchors: linked clusters and machines.
+func externalKinds() []schema.GroupKind {
+	return []schema.GroupKind{
+		{Group: "multicluster.linkerd.io", Kind: "Link"},
+		{Group: "workload.linkerd.io", Kind: "ExternalWorkload"},
+	}
+}
+
+// external names what outside this cluster trusts the mesh's anchors. A kind
+// that may not be read is named itself: it cannot be told, so a human must.
+func (r *Reconciler) external(ctx context.Context, spec *v1alpha1.MeshTrustSpec) ([]string, error) {
+	if spec.Profile != v1alpha1.ProfileLinkerd {
+		return nil, nil
+	}
+	var out []string
+	for _, kind := range externalKinds() {
+		mapping, err := r.Client.RESTMapper().RESTMapping(kind)
+		switch {
+		case apimeta.IsNoMatchError(err):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("looking for the kind %s: %w", kind, err)
+		}
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(kind.Kind + "List"))
+		err = r.Live.List(ctx, list, client.Limit(mostExternal))
+		switch {
+		case apierrors.IsForbidden(err):
+			out = append(out, "objects of the kind "+kind.Kind+", which the controller may not read")
+			continue
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("listing objects of the kind %s: %w", kind, err)
+		}
+		for i := range list.Items {
+			out = append(out, kind.Kind+" "+list.Items[i].Namespace+"/"+list.Items[i].Name)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,167 @@
+package anchorrotation
+
+import (
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/lifecycle"
+)
+
+// Reporter tells people and machines what was decided and done. Nothing reads
+// it back.
+type Reporter struct {
+	recorder events.EventRecorder
+	metrics  *Metrics
+
+	mu      sync.Mutex
+	written map[string]time.Time
+}
+
+// NewReporter returns a Reporter that writes events and sets metrics.
+func NewReporter(recorder events.EventRecorder, metrics *Metrics) *Reporter {
+	return &Reporter{recorder: recorder, metrics: metrics, written: map[string]time.Time{}}
+}
+
+func (r *Reporter) statusDue(run string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.Sub(r.written[run]) >= statusEvery
+}
+
+func (r *Reporter) statusWritten(run string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written[run] = now
+}
+
+func (r *Reporter) forget(mesh string) { r.metrics.forget(mesh) }
+
+// decided shows what was decided on.
+func (r *Reporter) decided(mt *v1alpha1.MeshTrust, run *v1alpha1.AnchorRotation, d lifecycle.Decision, now time.Time) {
+	s := shown{exposed: d.Exposed}
+	if run != nil && d.State.Outcome == "" {
+		s.phase, s.since = d.State.Phase, since(d.State, now)
+		if d.Blocked {
+			s.blocked = d.Reason
+		}
+	}
+	r.metrics.show(mt.Name, s)
+}
+
+// since is when the present phase was entered.
+func since(s lifecycle.State, now time.Time) time.Time {
+	if n := len(s.Steps); n > 0 {
+		return s.Steps[n-1].StartedAt
+	}
+	return now
+}
+
+// changed writes an event for every condition that a stored status changed, and
+// counts runs that ended.
+func (r *Reporter) changed(before, after *v1alpha1.AnchorRotation) {
+	for _, kind := range v1alpha1.AnchorRotationConditions() {
+		was, is := apimeta.FindStatusCondition(before.Status.Conditions, kind), apimeta.FindStatusCondition(after.Status.Conditions, kind)
+		if !turned(kind, was, is) {
+			continue
+		}
+		bad := is.Status == metav1.ConditionTrue && (kind == v1alpha1.ConditionFailed || kind == v1alpha1.ConditionBlocked || kind == v1alpha1.ConditionSigningExposed)
+		r.recorder.Eventf(after, nil, eventTypeOf(bad), is.Reason, "Rotate", "%s is %s: %s", kind, is.Status, is.Message)
+	}
+	if outcome := outcomeOf(after); outcome != "" && outcomeOf(before) == "" {
+		r.metrics.ended(after.Spec.MeshTrustRef.Name, outcome)
+	}
+}
+
+// turned reports whether a condition changed in a way that is news: the first
+// False of something that has not happened is none.
+func turned(kind string, was, is *metav1.Condition) bool {
+	switch {
+	case is == nil:
+		return false
+	case was == nil:
+		return is.Status == metav1.ConditionTrue
+	default:
+		return was.Status != is.Status || was.Reason != is.Reason && (is.Status == metav1.ConditionTrue || kind == v1alpha1.ConditionProgressing)
+	}
+}
+
+// about is what an event is on: the run, or the MeshTrust where there is none.
+func about(w *world) runtime.Object {
+	if w.run != nil {
+		return w.run
+	}
+	return w.mt
+}
+
+func (r *Reporter) acted(w *world, reason v1alpha1.Reason, a lifecycle.Action) {
+	r.metrics.wrote(w.mt.Name, a.Verb)
+	r.recorder.Eventf(about(w), nil, corev1.EventTypeNormal, string(reason), string(a.Verb), "%s", describe(a))
+}
+
+// failed tells of a write that was refused. Errors name objects and reasons,
+// never what a Secret holds.
+func (r *Reporter) failed(w *world, reason v1alpha1.Reason, a lifecycle.Action, err error) {
+	r.metrics.failed(w.mt.Name, a.Verb)
+	r.recorder.Eventf(about(w), nil, corev1.EventTypeWarning, string(reason), string(a.Verb), "%s: %s", describe(a), clip(err.Error()))
+}
+
+func (r *Reporter) opened(mt *v1alpha1.MeshTrust, run client.Object, why string) {
+	r.recorder.Eventf(mt, nil, corev1.EventTypeNormal, string(v1alpha1.RotationOpened), "Open", "opened AnchorRotation %s: %s", run.GetName(), why)
+}
+
+func (r *Reporter) misscheduled(mt *v1alpha1.MeshTrust, err error) {
+	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Rotate", "%s", clip(err.Error()))
+}
+
+// describe says in a few words what a write does.
+func describe(a lifecycle.Action) string {
+	on := "Certificate " + a.Object.Namespace + "/" + a.Object.Name
+	switch a.Verb {
+	case lifecycle.WriteArchive:
+		return "keeping the certificates of the own anchors in the archive"
+	case lifecycle.WriteCarrier:
+		return "writing the anchors that no other source brings"
+	case lifecycle.WriteBundle:
+		return "writing the bundle " + short(a.Set.Hash())
+	case lifecycle.KeepAnchor:
+		return "keeping a copy of the anchor's Secret in Secret " + a.Secret
+	case lifecycle.DropKept:
+		return "deleting the copy of the old anchor's Secret, " + a.Secret
+	case lifecycle.PointIssuer:
+		return "pointing the ClusterIssuer at Secret " + a.Secret
+	case lifecycle.RestartIdentity:
+		return "restarting the signing service, " + a.Workload.String()
+	default:
+		return describeCertificate(a, on)
+	}
+}
+
+func describeCertificate(a lifecycle.Action, on string) string {
+	switch {
+	case a.Verb == lifecycle.CreateAnchor:
+		return "creating the next generation of the anchor, " + on
+	case a.Verb == lifecycle.DeleteAnchor:
+		return "deleting a generation that nothing needs, " + on
+	case a.Verb == lifecycle.Renew:
+		return "asking for a renewal of " + on
+	case a.Verb == lifecycle.LabelAnchor && a.On:
+		return "adding an anchor to the sources of the bundle, " + on
+	case a.Verb == lifecycle.LabelAnchor:
+		return "taking an anchor from the sources of the bundle, " + on
+	case a.On:
+		return "holding back renewals by itself of " + on
+	default:
+		return "letting renewals by itself go on of " + on
+	}
+}
+
+// short keeps enough of a hash for a person to compare.
+func short(hash string) string { return hash[:min(len(hash), 11)] }

@@ -10,17 +10,6 @@ import (
 	"time"
 )
 
-const childArgs = "REANCHOR_TEST_CHECK_ARGS"
-
-// TestCheckAsChild is the command, for TestPermissionDenied to run in a process
-// of its own. Without its variable it has nothing to do.
-func TestCheckAsChild(t *testing.T) {
-	if args := os.Getenv(childArgs); args != "" {
-		err := run(t.Context(), strings.Fields(args), streams{os.Stdout, os.Stderr})
-		os.Exit(exitCode(err))
-	}
-}
-
 // asNobody runs `reanchor check` as a user who may not read everything. Root
 // may, whatever the modes, so the test gives up being root; anybody else is
 // nobody enough.

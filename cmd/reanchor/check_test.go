@@ -119,7 +119,7 @@ func TestInitContainer(t *testing.T) {
 		code int
 		line string
 	}{
-		"a fine CA lets the pod start":                        {[]string{fine}, 0, "OK: 1 certificates, 1 ok"},
+		"a fine CA lets the pod start":                        {[]string{fine}, 0, "OK: 1 certificate, 1 ok"},
 		"an expired CA does not, and one line says why":       {[]string{"--path", expired}, 2, "CRITICAL expired " + expired + ": expired 1 hour ago"},
 		"an endpoint that nobody serves yet lets it start":    {[]string{fine, "--endpoint", closedPort(t)}, 0, "WARNING live_unreachable"},
 		"a CA that ends tomorrow lets it start":               {[]string{caFile(t, 24*time.Hour)}, 0, "CRITICAL expiring"},
@@ -278,7 +278,7 @@ func TestServing(t *testing.T) {
 		}
 	}
 	url := regexp.MustCompile(`http://\S+`).FindString(next())
-	if line := next(); !strings.HasPrefix(line, "OK: 1 certificates") {
+	if line := next(); !strings.HasPrefix(line, "OK: 1 certificate,") {
 		t.Errorf("first survey: %s", line)
 	}
 	if err := os.Remove(file); err != nil {

@@ -10,7 +10,7 @@ OUT ?= .
 GENERATED := api/v1alpha1/zz_generated.deepcopy.go manifests/crds
 VERIFY := verify-generated verify-tidy verify-format verify-vet verify-static verify-rules
 
-.PHONY: help build generate verify $(VERIFY) test demo lab lab-down bench bench-scale
+.PHONY: help build generate verify $(VERIFY) test demo lab lab-down bench bench-scale bench-rotation
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -60,3 +60,6 @@ bench: ## Measure admission and inventory
 
 bench-scale: ## Measure the inventory with 20,000 pods in a lab
 	go run ./hack/bench/scale
+
+bench-rotation: ## Measure what replacing an anchor costs a mesh, beside three other procedures
+	go run ./hack/bench/rotation

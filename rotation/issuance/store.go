@@ -1,20 +1,21 @@
 package issuance
 
 import (
-	"context"
-	"time"
+	"cmp"
+	"crypto/x509"
+	"sync"
 
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
 
 // DefaultNamespace is where the archive is kept when Store.Namespace is empty.
 const DefaultNamespace = "reanchor-system"
 
-// Store reads and writes the objects of a mesh's certificates.
+// Store reads and writes the objects of a mesh's certificates. It may be used
+// from several goroutines.
 type Store struct {
 	// Live reads from the API server itself: every read.
 	Live client.Reader
@@ -25,6 +26,25 @@ type Store struct {
 	Namespace string
 	// Clock dates the condition that asks for a renewal; nil is the real one.
 	Clock clock.PassiveClock
+
+	mu sync.Mutex
+	// seen is, for each mesh, what its Certificates were last seen to have issued.
+	seen map[string]map[revision][]*x509.Certificate
+}
+
+// revision is one issuance of one Certificate.
+type revision struct {
+	uid    string
+	number int64
+}
+
+func (s *Store) namespace() string { return cmp.Or(s.Namespace, DefaultNamespace) }
+
+func (s *Store) clock() clock.PassiveClock {
+	if s.Clock == nil {
+		return clock.RealClock{}
+	}
+	return s.Clock
 }
 
 // Objects is what Read read.
@@ -44,21 +64,4 @@ func (o Objects) Fill(f *lifecycle.Facts) {
 	f.Anchors, f.Issuers = o.Anchors, o.Issuers
 	f.Pointer, f.Kept = o.Pointer, o.Kept
 	f.Checks.BundleFault, f.Checks.TemplateFault = o.BundleFault, o.TemplateFault
-}
-
-// Read reads everything, live.
-func (s *Store) Read(ctx context.Context, mt *v1alpha1.MeshTrust, now time.Time) (Objects, error) {
-	return Objects{}, nil
-}
-
-// Missing returns the rights that a rotation of the mesh needs and the
-// controller lacks, as YAML; "" when it lacks none.
-func (s *Store) Missing(ctx context.Context, mt *v1alpha1.MeshTrust) (string, error) {
-	return "", nil
-}
-
-// Do carries out one action. The error is a Conflict (apierrors.IsConflict)
-// when the world is not what the action was decided on.
-func (s *Store) Do(ctx context.Context, mt *v1alpha1.MeshTrust, a lifecycle.Action) error {
-	return nil
 }

@@ -1,0 +1,76 @@
+package issuance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/lifecycle"
+)
+
+// writing is one Do in the making.
+type writing struct {
+	*Store
+	lifecycle.Action
+	mesh     string
+	spec     v1alpha1.MeshTrustSpec
+	rotation *v1alpha1.RotationSpec
+}
+
+// Do carries out one action. The error is a Conflict (apierrors.IsConflict) when
+// the world is not that on which the action was decided, and nothing was written
+// then. No error holds text of a certificate or a key.
+func (s *Store) Do(ctx context.Context, mt *v1alpha1.MeshTrust, a lifecycle.Action) error {
+	w := &writing{Store: s, Action: a, mesh: mt.Name, spec: mt.EffectiveSpec()}
+	if w.rotation = w.spec.Rotation; w.rotation == nil {
+		return fmt.Errorf("carrying out %s: MeshTrust %s has no spec.rotation", a.Verb, mt.Name)
+	}
+	do, ok := w.verbs()[a.Verb]
+	if !ok {
+		return fmt.Errorf("carrying out %q: no such verb", a.Verb)
+	}
+	if err := do(ctx); err != nil {
+		return fmt.Errorf("carrying out %s: %w", a.Verb, sealed(err))
+	}
+	return nil
+}
+
+func (w *writing) verbs() map[lifecycle.Verb]func(context.Context) error {
+	return map[lifecycle.Verb]func(context.Context) error{
+		lifecycle.WriteArchive:    w.writeArchive,
+		lifecycle.WriteCarrier:    w.writeCarrier,
+		lifecycle.WriteBundle:     w.writeBundle,
+		lifecycle.CreateAnchor:    w.createAnchor,
+		lifecycle.DeleteAnchor:    w.deleteAnchor,
+		lifecycle.LabelAnchor:     w.labelAnchor,
+		lifecycle.HoldRenewal:     w.holdRenewal,
+		lifecycle.Renew:           w.renew,
+		lifecycle.KeepAnchor:      w.keepAnchor,
+		lifecycle.DropKept:        w.dropKept,
+		lifecycle.PointIssuer:     w.pointIssuer,
+		lifecycle.RestartIdentity: w.restartIdentity,
+	}
+}
+
+// sealed takes away an error's text when it quotes a certificate or a key, as an
+// admission webhook's answer might.
+func sealed(err error) error {
+	// PEM, and its beginning in base64.
+	if !strings.Contains(err.Error(), "-----BEGIN") && !strings.Contains(err.Error(), "LS0tLS1CRUdJTi") {
+		return err
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return errors.New("failed; the error is left out, since it quotes a certificate or a key")
+	}
+	s := status.Status()
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: s.Code, Reason: s.Reason,
+		Message: fmt.Sprintf("refused as %s; the message is left out, since it quotes a certificate or a key", s.Reason),
+	}}
+}

@@ -59,7 +59,9 @@ func (s *surveyor) countRunning(w *rollout.Workload, p inventory.Pod) {
 }
 
 // mustGo reports whether a pod is to be replaced, if it may be.
-func (s *surveyor) mustGo(p inventory.Pod) bool { return p.Class.Stale() || s.restart.wanted(p, s.current) }
+func (s *surveyor) mustGo(p inventory.Pod) bool {
+	return p.Class.Stale() || s.restart.wanted(p, s.current)
+}
 
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -48,8 +48,12 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
-func (m *Metrics) wrote(mesh string, v lifecycle.Verb)  { m.writes.WithLabelValues(mesh, string(v)).Inc() }
-func (m *Metrics) failed(mesh string, v lifecycle.Verb) { m.failures.WithLabelValues(mesh, string(v)).Inc() }
+func (m *Metrics) wrote(mesh string, v lifecycle.Verb) {
+	m.writes.WithLabelValues(mesh, string(v)).Inc()
+}
+func (m *Metrics) failed(mesh string, v lifecycle.Verb) {
+	m.failures.WithLabelValues(mesh, string(v)).Inc()
+}
 func (m *Metrics) ended(mesh string, o lifecycle.Outcome) {
 	m.ends.WithLabelValues(mesh, string(o)).Inc()
 }

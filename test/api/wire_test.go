@@ -153,7 +153,7 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 			Fingerprint: print, Subject: "CN=issuer", NotBefore: &at, NotAfter: &at, Source: "Secret a/b",
 			VerifiedBy: []string{print}, VerifiedByTotal: 1, Since: &at,
 			Earlier: []v1alpha1.EarlierIssuer{{
-				Fingerprint: print, VerifiedBy: []string{print}, VerifiedByTotal: 1, LeavesUntil: at,
+				Fingerprint: print, VerifiedBy: []string{print}, VerifiedByTotal: 1, ReplacedAt: &at, LeavesUntil: at,
 			}},
 			EarlierTotal: 1,
 		},

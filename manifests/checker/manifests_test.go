@@ -2,23 +2,14 @@
 package checker
 
 import (
-	"bytes"
 	"os"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
-
-	"github.com/reanchor/reanchor/checker"
-	"github.com/reanchor/reanchor/checker/checkertest"
-	"github.com/reanchor/reanchor/checker/exporter"
-	"github.com/reanchor/reanchor/checker/report"
 )
 
 func read(t *testing.T, file string, into any) {
@@ -117,85 +108,4 @@ func TestKustomizationsNameFilesThatExist(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestAlertsAskForMetricsThatExist: an alert on a name that nobody exports
-// never fires, and nobody notices.
-func TestAlertsAskForMetricsThatExist(t *testing.T) {
-	var rules struct {
-		APIVersion, Kind string
-		Metadata         map[string]any
-		Spec             struct {
-			Groups []struct {
-				Name  string
-				Rules []struct {
-					Alert, Expr, For    string
-					Labels, Annotations map[string]string
-				}
-			}
-		}
-	}
-	read(t, "prometheusrule.yaml", &rules)
-	exported := metrics(t)
-	name, finding := regexp.MustCompile(`reanchor_\w+`), regexp.MustCompile(`finding[!=]~?"([^"]+)"`)
-	label := regexp.MustCompile(`\$labels\.(\w+)`)
-	known := map[string]bool{}
-	for _, r := range checker.Rules() {
-		known[string(r.ID)] = true
-	}
-	for _, r := range rules.Spec.Groups[0].Rules {
-		names := name.FindAllString(r.Expr, -1)
-		if len(names) == 0 || r.Labels["severity"] == "" || r.Annotations["summary"] == "" {
-			t.Errorf("%s: no metric, severity or summary", r.Alert)
-		}
-		for _, n := range names {
-			series, ok := exported[n]
-			if !ok {
-				t.Errorf("%s asks for %s, which is not exported", r.Alert, n)
-			}
-			for _, l := range label.FindAllStringSubmatch(r.Annotations["summary"], -1) {
-				if l[1] != "instance" && !strings.Contains(series, l[1]+`="`) {
-					t.Errorf("%s: %s has no label %s: %s", r.Alert, n, l[1], series)
-				}
-			}
-		}
-		for _, f := range finding.FindAllStringSubmatch(r.Expr, -1) {
-			for id := range strings.SplitSeq(f[1], "|") {
-				if !known[id] {
-					t.Errorf("%s asks for the finding %q, which no rule has", r.Alert, id)
-				}
-			}
-		}
-	}
-}
-
-// metrics is one sample line of each metric.
-func metrics(t *testing.T) map[string]string {
-	t.Helper()
-	now := time.Now()
-	pair, err := checkertest.Issue(checkertest.Spec{CN: "x", NotAfter: now.Add(-time.Hour)}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	facts := checker.Facts{
-		Files:     []checker.File{{Source: checker.SourceFile, Path: "/x.crt", Certs: []*checker.Cert{pair.Checked()}}},
-		Endpoints: []checker.Endpoint{{Address: "127.0.0.1:1", State: checker.EndpointServing, Chain: []*checker.Cert{pair.Checked()}, ExpectPaths: []string{"/x.crt"}}},
-		Roots:     []checker.Root{{Path: "/", State: checker.RootScanned}},
-	}
-	policy := checker.DefaultPolicy()
-	c := exporter.NewCollector("v", false)
-	c.Publish(&exporter.Snapshot{Document: report.New(checker.Check(facts, now, policy), now, policy, report.Origin{}), Finished: now})
-	var text bytes.Buffer
-	if err := exporter.Text(&text, c); err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]string{}
-	for line := range strings.Lines(text.String()) {
-		if name, _, ok := strings.Cut(line, "{"); ok && !strings.HasPrefix(line, "#") {
-			found[name] = line
-		} else if name, _, ok := strings.Cut(line, " "); ok && !strings.HasPrefix(line, "#") {
-			found[name] = line
-		}
-	}
-	return found
 }

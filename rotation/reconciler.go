@@ -41,6 +41,9 @@ type Reconciler struct {
 	noFence   bool
 	reporter  *reporter
 	clock     clock.PassiveClock
+	// naming makes one step of reading the meshes and telling the inventory of
+	// them, so that no older list comes after a newer one.
+	naming sync.Mutex
 
 	// ledSince is when the first reconcile began.
 	ledOnce  sync.Once
@@ -236,6 +239,8 @@ func (r *Reconciler) inForce(ctx context.Context, stored *v1alpha1.MeshTrust) er
 // setMeshes tells the inventory which meshes there are. Of those that claim the
 // same pods only the oldest counts.
 func (r *Reconciler) setMeshes(ctx context.Context) error {
+	r.naming.Lock()
+	defer r.naming.Unlock()
 	all, err := r.list(ctx)
 	if err != nil {
 		return err

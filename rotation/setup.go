@@ -90,6 +90,9 @@ func Setup(mgr manager.Manager, o Options) error {
 	if err := errors.Join(mgr.Add(r.inventory), mgr.Add(manager.RunnableFunc(r.published.Start))); err != nil {
 		return fmt.Errorf("adding the watches: %w", err)
 	}
+	if err := addWarmth(mgr, r); err != nil {
+		return err
+	}
 	all := r.everyMesh()
 	err = builder.ControllerManagedBy(mgr).Named("meshtrust").
 		For(&v1alpha1.MeshTrust{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).

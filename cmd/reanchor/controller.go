@@ -90,8 +90,9 @@ func (c *ControllerCmd) manager(logger logr.Logger) (manager.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controller: %w", err)
 	}
-	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
-		return nil, fmt.Errorf("adding health checks: %w", err)
+	// Ready is whoever has read the cluster: rotation adds that check.
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("adding the health check: %w", err)
 	}
 	return mgr, nil
 }

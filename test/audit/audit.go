@@ -1,0 +1,169 @@
+// Package audit tells which permissions a service account really used while
+// tests ran, from the audit log of their API server. A permission that whole
+// scenarios never used is one too many: whoever steals the account has it.
+package audit
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// Log is the audit log of one service account.
+type Log struct{ policy, path string }
+
+// New prepares a log of what a service account does, in a folder that exists.
+func New(dir, namespace, serviceAccount string) (*Log, error) {
+	l := &Log{policy: filepath.Join(dir, "audit-policy.yaml"), path: filepath.Join(dir, "audit.log")}
+	policy := fmt.Sprintf(`apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  users: ["system:serviceaccount:%s:%s"]
+- level: None
+`, namespace, serviceAccount)
+	if err := os.WriteFile(l.policy, []byte(policy), 0o600); err != nil {
+		return nil, fmt.Errorf("writing the audit policy: %w", err)
+	}
+	return l, nil
+}
+
+// Args are flags for the API server.
+func (l *Log) Args() []string {
+	return []string{"--audit-policy-file=" + l.policy, "--audit-log-path=" + l.path, "--audit-log-maxsize=1000"}
+}
+
+// Permission is one verb on one resource, by a role.
+type Permission struct {
+	// Role is the kind and the name of the role.
+	Role string
+	// Group is the API group; Resource is followed by /SUBRESOURCE if there is
+	// one.
+	Group, Resource, Verb string
+}
+
+// String says it as a sentence would.
+func (p Permission) String() string {
+	group := p.Group
+	if group == "" {
+		group = "core"
+	}
+	return fmt.Sprintf("%s %s of %s by %s", p.Verb, p.Resource, group, p.Role)
+}
+
+// event is as much of an audit event as is needed.
+type event struct {
+	Verb      string `json:"verb"`
+	ObjectRef *struct {
+		Resource    string `json:"resource"`
+		APIGroup    string `json:"apiGroup"`
+		Subresource string `json:"subresource"`
+	} `json:"objectRef"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// Used returns the permissions that allowed a request.
+func (l *Log) Used() (map[Permission]bool, error) {
+	file, err := os.Open(l.path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit log: %w", err)
+	}
+	defer file.Close()
+	used := map[Permission]bool{}
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return nil, fmt.Errorf("reading the audit log: %w", err)
+		}
+		if p, ok := e.permission(); ok {
+			used[p] = true
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("reading the audit log: %w", err)
+	}
+	return used, nil
+}
+
+// permission is the one that allowed the request. RBAC says which role did.
+func (e *event) permission() (Permission, bool) {
+	role := regexp.MustCompile(` of ((?:Cluster)?Role "[^"]+") to `).FindStringSubmatch(e.Annotations["authorization.k8s.io/reason"])
+	if role == nil || e.ObjectRef == nil || e.Annotations["authorization.k8s.io/decision"] != "allow" {
+		return Permission{}, false
+	}
+	resource := e.ObjectRef.Resource
+	if e.ObjectRef.Subresource != "" {
+		resource += "/" + e.ObjectRef.Subresource
+	}
+	return Permission{strings.ReplaceAll(role[1], `"`, ""), e.ObjectRef.APIGroup, resource, e.Verb}, true
+}
+
+// Granted returns the permissions that the roles of a file of manifests grant.
+func Granted(path string) ([]Permission, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the roles: %w", err)
+	}
+	defer file.Close()
+	var granted []Permission
+	for decoder := yaml.NewYAMLOrJSONDecoder(file, 4096); ; {
+		var role rbacv1.ClusterRole // a Role has the same fields
+		err := decoder.Decode(&role)
+		if errors.Is(err, io.EOF) {
+			return granted, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the roles of %s: %w", path, err)
+		}
+		for _, rule := range role.Rules {
+			granted = append(granted, expand(role.Kind+" "+role.Name, rule)...)
+		}
+	}
+}
+
+func expand(role string, rule rbacv1.PolicyRule) []Permission {
+	var out []Permission
+	for _, group := range rule.APIGroups {
+		for _, resource := range rule.Resources {
+			for _, verb := range rule.Verbs {
+				out = append(out, Permission{role, group, resource, verb})
+			}
+		}
+	}
+	return out
+}
+
+// Check returns an error that names the granted permissions that were not used,
+// except for those that are known to be for what no scenario shows. An exception
+// that was used after all, or is not granted, is an error too.
+func (l *Log) Check(granted []Permission, except map[Permission]string) error {
+	used, err := l.Used()
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, p := range granted {
+		if why := except[p]; !used[p] && why == "" {
+			faults = append(faults, fmt.Errorf("no scenario needed the permission to %s: take it away, or show what it is for", p))
+		}
+	}
+	for p, why := range except {
+		if used[p] || !slices.Contains(granted, p) {
+			faults = append(faults, fmt.Errorf("the permission to %s needs no exception (%s)", p, why))
+		}
+	}
+	return errors.Join(faults...)
+}

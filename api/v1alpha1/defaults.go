@@ -97,13 +97,16 @@ func defaultBundle(spec *MeshTrustSpec, known profileDefaults) {
 }
 
 // defaultIssuer leaves an issuer Secret's key empty: which of DefaultIssuerKeys
-// is meant can be told from the Secret only.
+// is meant can be told from the Secret only. A rotation of layout Generations
+// needs no right on any Secret, so the issuer is then read from its Certificate.
 func defaultIssuer(spec *MeshTrustSpec) {
 	if spec.Issuer != (IssuerSpec{}) {
 		return
 	}
-	switch spec.Profile {
-	case ProfileLinkerd:
+	switch ro := spec.Rotation; {
+	case spec.Profile == ProfileLinkerd && ro != nil && ro.Layout != LayoutInPlace:
+		spec.Issuer.CertificateRef = cmp.Or(ro.IssuerCertificateRef, &ObjectRef{Namespace: spec.ControlPlaneNamespace, Name: linkerdIssuer})
+	case spec.Profile == ProfileLinkerd:
 		spec.Issuer.SecretRef = &KeyRef{Namespace: spec.ControlPlaneNamespace, Name: linkerdIssuer}
 	default:
 		spec.Issuer.None = true

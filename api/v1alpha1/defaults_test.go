@@ -169,6 +169,16 @@ func TestDefaultsFollowOtherFields(t *testing.T) {
 			func(s MeshTrustSpec) any { return *s.Bundle.SecretRef },
 			KeyRef{Namespace: "rabbit", Name: "ca", Key: "ca.crt"},
 		},
+		"with generations the issuer is read from its Certificate": {
+			MeshTrustSpec{Profile: ProfileLinkerd, ControlPlaneNamespace: "l5d", Rotation: &RotationSpec{}},
+			func(s MeshTrustSpec) any { return s.Issuer },
+			IssuerSpec{CertificateRef: &ObjectRef{Namespace: "l5d", Name: "linkerd-identity-issuer"}},
+		},
+		"in place it is read from its Secret": {
+			MeshTrustSpec{Profile: ProfileLinkerd, Rotation: &RotationSpec{Layout: LayoutInPlace}},
+			func(s MeshTrustSpec) any { return s.Issuer },
+			IssuerSpec{SecretRef: &KeyRef{Namespace: "linkerd", Name: "linkerd-identity-issuer"}},
+		},
 		"an issuer that is chosen is kept": {
 			MeshTrustSpec{Profile: ProfileLinkerd, Issuer: IssuerSpec{CertificateRef: &ObjectRef{Namespace: "a", Name: "b"}}},
 			func(s MeshTrustSpec) any { return s.Issuer },

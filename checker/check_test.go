@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +132,31 @@ func TestEveryRuleHasACaseInWhichItSpeaks(t *testing.T) {
 	}
 }
 
+// TestTheIdsOfRulesAreAContract: dashboards, --ignore and scripts depend on
+// them, and exit codes on their severities.
+func TestTheIdsOfRulesAreAContract(t *testing.T) {
+	want := map[checker.Severity]string{
+		checker.Critical: "chain_bad_signature expired key_mismatch not_yet_valid",
+		checker.Unknown:  "nothing_found",
+		checker.Warning: "bad_der bad_passphrase bad_pem broken_symlink bundle_duplicate bundle_expired_member ca_expires_before_leaf ca_flag " +
+			"chain_unknown_issuer clock_skew crl_stale eku_missing encrypted_key expiring key_permissions keyusage kubeconfig_invalid " +
+			"kubeconfig_reference_missing legacy_cn_only live_mismatch live_unreachable no_certificate no_san not_found not_regular " +
+			"out_of_scope_symlink passphrase_missing restart_due restart_suspected san_missing_endpoint symlink_loop too_large " +
+			"trailing_garbage truncated_pem unreadable weak_key weak_sig",
+		checker.Info: "bundle_unused_ca csr_only csr_pending key_unreadable live_not_tls live_unmapped orphaned private_key_in_bundle",
+	}
+	got := map[checker.Severity][]string{}
+	for _, r := range checker.Rules() {
+		got[r.Severity] = append(got[r.Severity], string(r.ID))
+	}
+	for severity, ids := range want {
+		slices.Sort(got[severity])
+		if diff := cmp.Diff(strings.Fields(ids), got[severity]); diff != "" {
+			t.Errorf("%s (-contract +code):\n%s", severity, diff)
+		}
+	}
+}
+
 func timeCases() map[string]ruleCase {
 	leaf := func(s checkertest.Spec) func(*pki) checker.Facts {
 		return func(p *pki) checker.Facts { return files(p.caFile(), file("/pki/a.crt", p.leaf(s))) }
@@ -176,6 +202,11 @@ func timeCases() map[string]ruleCase {
 			},
 			want: []string{"warning ca_expires_before_leaf /pki/a.crt"},
 		},
+		"one that was made with its CA ends with it": {
+			facts: func(p *pki) checker.Facts {
+				return files(p.caFile(), file("/pki/a.crt", p.leaf(checkertest.Spec{NotAfter: p.ca.Cert.NotAfter.Add(time.Minute)})))
+			},
+		},
 		"a leaf that outlives a dying CA is critical": {
 			facts: func(p *pki) checker.Facts {
 				p.ca = p.issue(checkertest.Spec{CN: "short", CA: true, NotBefore: now().Add(-3000 * day), NotAfter: now().Add(40 * day)}, nil)
@@ -185,11 +216,23 @@ func timeCases() map[string]ruleCase {
 		},
 		"a certificate that begins after its file was written tells of a wrong clock": {
 			facts: func(p *pki) checker.Facts {
-				f := file("/pki/a.crt", p.leaf(checkertest.Spec{NotBefore: now().Add(-time.Hour)}))
-				f.Modified = now().Add(-2 * time.Hour)
-				return files(p.caFile(), f)
+				return files(p.caFile(), p.written(now().Add(-2*time.Hour), now().Add(-2*time.Hour)))
 			},
 			want: []string{"warning clock_skew /pki/a.crt"},
+		},
+		"one of a few minutes does not": {
+			facts: func(p *pki) checker.Facts {
+				return files(p.caFile(), p.written(now().Add(-64*time.Minute), now().Add(-64*time.Minute)))
+			},
+		},
+		"an mtime that was set says nothing: the inode was changed later": {
+			facts: func(p *pki) checker.Facts { return files(p.caFile(), p.written(now().AddDate(-1, 0, 0), now())) },
+		},
+		"neither does one of a reproducible image": {
+			facts: func(p *pki) checker.Facts {
+				return files(p.caFile(), p.written(time.Unix(0, 0), time.Unix(0, 0)), p.written(time.Unix(1, 0), time.Unix(1, 0)),
+					p.written(time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)))
+			},
 		},
 		"a stale revocation list is a warning, an eternal one is not": {
 			facts: func(p *pki) checker.Facts {
@@ -200,6 +243,13 @@ func timeCases() map[string]ruleCase {
 			want: []string{"warning crl_stale /pki/ca.crt"},
 		},
 	}
+}
+
+// written is the file of a leaf that is valid since an hour.
+func (p *pki) written(modified, changed time.Time) checker.File {
+	f := file("/pki/a.crt", p.leaf(checkertest.Spec{NotBefore: now().Add(-time.Hour)}))
+	f.Modified, f.Changed = modified, changed
+	return f
 }
 
 func chainCases() map[string]ruleCase {

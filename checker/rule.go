@@ -97,8 +97,8 @@ func timeRules() []Rule {
 		{Expired, Critical, "", OK, g, "The certificate's notAfter has passed.", "Renew the certificate and restart what uses it."},
 		{NotYetValid, Critical, "warning within 5 minutes (clock skew)", OK, g, "The certificate's notBefore is still ahead.", "Check the clocks of this node and of the signer; reissue if the date is wrong."},
 		{Expiring, Warning, "critical below the critical threshold (14 days; CA 90 days; a tenth of a short life)", OK, g, "The certificate ends within the warning threshold (leaf 30 days; CA 365 days, but at most a third of its life, and a CA that lives no longer than that is judged like a leaf; certificates that live less than 30 days: a third of their life).", "Renew the certificate before it ends."},
-		{CAExpiresBeforeLeaf, Warning, "critical when the CA is below its critical threshold", OK, g, "The CA ends before a certificate it signed: the leaf dies with its CA, earlier than its own date says.", "Rotate the CA first, then reissue the leaf."},
-		{ClockSkew, Warning, "", OK, g, "The certificate's notBefore is later than the time its file was written: the signer's clock is ahead of this node's.", "Compare the clocks (NTP) of this node and of the signer."},
+		{CAExpiresBeforeLeaf, Warning, "critical when the CA is below its critical threshold", OK, g, "The CA ends more than an hour before a certificate it signed: the leaf dies with its CA, earlier than its own date says.", "Rotate the CA first, then reissue the leaf."},
+		{ClockSkew, Warning, "", OK, g, "The certificate's notBefore is later than the time its file was last written or changed: the signer's clock is ahead of this node's. Times of 1980 and before, as in reproducible images, are not believed.", "Compare the clocks (NTP) of this node and of the signer."},
 		{CRLStale, Warning, "", OK, g, "A certificate revocation list is past its nextUpdate.", "Publish a new CRL."},
 	}
 }
@@ -134,7 +134,7 @@ func liveRules() []Rule {
 func bundleRules() []Rule {
 	const g = "Bundles and leftovers"
 	return []Rule{
-		{Orphaned, Info, "", OK, g, "Nothing uses the file any more (a token directory without data, a rotation backup, an old dated kubelet certificate). Its other findings do not count.", "Delete it when convenient."},
+		{Orphaned, Info, "", OK, g, "Nothing uses the file any more (a token directory without data, a rotation backup, an old dated kubelet certificate, a copy named *.bak, *.old, *~, *.rpmsave or *.orig). Its other findings do not count.", "Delete it when convenient."},
 		{BundleDuplicate, Warning, "", OK, g, "The same certificate is in the file twice.", "Remove the duplicate."},
 		{BundleExpiredMember, Warning, "", OK, g, "An expired CA lies in a bundle beside a valid one with the same name; nothing depends on it.", "Remove the expired CA from the bundle."},
 		{BundleUnusedCA, Info, "", OK, g, "A CA in a bundle signed nothing that was found, while another in the same file did.", "Remove it once nothing on other nodes uses it."},
@@ -162,7 +162,7 @@ func contentRules() []Rule {
 		{TruncatedPEM, Warning, broken, Critical, g, "A PEM block begins and does not end; it was read twice, so it is not just being written.", "Restore the file; what loads it now sees fewer certificates than you do."},
 		{BadPEM, Warning, broken, Critical, g, "A PEM block is not valid base64.", "Restore the file."},
 		{BadDER, Warning, broken, Critical, g, "A block is PEM but not a certificate that Go can parse.", "Reissue the certificate."},
-		{TrailingGarbage, Warning, "", OK, g, "Bytes that are neither comment nor PEM follow the last block (often zeros after a crash).", "Rewrite the file."},
+		{TrailingGarbage, Warning, broken, Critical, g, "Bytes that are neither comment nor PEM follow the last block (often zeros after a crash).", "Rewrite the file."},
 		{CSROnly, Info, "", OK, g, "The file holds a certificate request; a certificate for its key exists.", "Nothing."},
 		{CSRPending, Info, "", OK, g, "The file holds a certificate request for whose key no certificate was found.", "Have it signed, or delete it."},
 		{KubeconfigInvalid, Warning, broken, Critical, g, "The file is not a kubeconfig that can be read, or its current-context does not exist.", "Restore the kubeconfig."},

@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 )
 
 // group is what "beside" means for a file: its directory, or its Secret. A
@@ -120,6 +121,10 @@ func keyIDsAgree(c, ca *Cert) bool {
 	return c.aki == "" || ca.ski == "" || c.aki == ca.ski
 }
 
+// sameEnd is how much longer than its CA a leaf may live: the key stores of kops
+// give both ten years, one after the other.
+const sameEnd = time.Hour
+
 // chain judges who signed the certificate.
 func (r *run) chain(e *entry) {
 	if e.cert.SelfSigned || e.cert.hasWeakSignature() || !r.inUse(e) {
@@ -134,7 +139,7 @@ func (r *run) chain(e *entry) {
 		return
 	}
 	ca := e.issuer.cert
-	if e.cert.IsCA || !e.cert.NotAfter.After(ca.NotAfter) || !r.validNow(e.cert) {
+	if e.cert.IsCA || e.cert.NotAfter.Sub(ca.NotAfter) <= sameEnd || !r.validNow(e.cert) {
 		return
 	}
 	p := r.firstUse(e)

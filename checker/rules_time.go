@@ -20,10 +20,27 @@ func (r *run) validity(e *entry) {
 		r.on(e, f)
 	}
 	r.ending(e, p)
-	if p.file != nil && !p.file.Modified.IsZero() && c.NotBefore.Sub(p.file.Modified) > r.policy.ClockSkew {
+	if written, ok := p.written(); ok && c.NotBefore.Sub(written) > r.policy.ClockSkew {
 		r.on(e, r.found(ClockSkew, p.path(), fmt.Sprintf("valid from %s, yet the file was written at %s",
-			c.NotBefore.UTC().Format(time.RFC3339), p.file.Modified.UTC().Format(time.RFC3339))))
+			c.NotBefore.UTC().Format(time.RFC3339), written.UTC().Format(time.RFC3339))))
 	}
+}
+
+// lastMadeUpYear: file systems and archives that are made reproducibly say that
+// every file is from 1970 (Unix, OCI layers) or from 1980 (FAT, ZIP).
+const lastMadeUpYear = 1980
+
+// written is the latest time at which the file may have been written. Tools set
+// an mtime to what they like, so the later ctime counts where there is one.
+func (p place) written() (time.Time, bool) {
+	if p.file == nil {
+		return time.Time{}, false
+	}
+	written := p.file.Modified
+	if p.file.Changed.After(written) {
+		written = p.file.Changed
+	}
+	return written, written.UTC().Year() > lastMadeUpYear
 }
 
 // ending judges notAfter.

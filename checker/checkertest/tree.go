@@ -1,7 +1,9 @@
 package checkertest
 
 import (
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -30,12 +32,20 @@ func Layouts() []Layout { return []Layout{Kubeadm, Kops118, Kops121, Kops130, K3
 
 // Options vary a tree.
 type Options struct {
-	// Now is when the tree is looked at; the healthy tree is 30 days old then.
+	// Now is when the tree is looked at: NodeAge after the node's leaves were
+	// issued, and ClusterAge after its CAs were.
 	Now time.Time
 	// Incident makes the etcd leaves on the main volume of a kops node expired,
-	// and adds the directory of a token that is no longer in use.
+	// as an etcd-manager before 3.0.20200428 leaves them even when the node is
+	// new, and adds the directory of a token that is no longer in use.
 	Incident bool
 }
+
+// The ages of a generated cluster and node.
+const (
+	ClusterAge = 800 * day
+	NodeAge    = 30 * day
+)
 
 // Token and OrphanToken are the directory names on a generated main volume.
 // Real ones may start with a dash, so this one does.
@@ -53,16 +63,14 @@ func Write(dir string, layout Layout, o Options) error {
 	if o.Now.IsZero() {
 		return errors.New("writing a tree: Options.Now is not set")
 	}
-	t := &tree{dir: dir, born: o.Now.Add(-30 * day), options: o}
+	t := &tree{dir: dir, founded: o.Now.Add(-ClusterAge), born: o.Now.Add(-NodeAge), options: o}
 	switch layout {
 	case Kubeadm:
 		t.kubeadm()
 	case Kops118, Kops121, Kops130:
-		t.kops(layout)
-	case K3s:
-		t.k3s("/var/lib/rancher/k3s", "/etc/rancher/k3s/k3s.yaml", "k3s")
-	case RKE2:
-		t.k3s("/var/lib/rancher/rke2", "/etc/rancher/rke2/rke2.yaml", "rke2")
+		t.kops(kopsNodes()[layout])
+	case K3s, RKE2:
+		t.rancher(string(layout))
 	default:
 		return fmt.Errorf("writing a tree: layout %q is none of %v", layout, Layouts())
 	}
@@ -71,10 +79,13 @@ func Write(dir string, layout Layout, o Options) error {
 
 // tree writes files; the first error stops it.
 type tree struct {
-	dir     string
-	born    time.Time
-	options Options
-	err     error
+	dir string
+	// founded is when the cluster was made, born when the node was.
+	founded, born time.Time
+	// backdated is how much earlier a CA says it is valid.
+	backdated time.Duration
+	options   Options
+	err       error
 }
 
 func (t *tree) write(path string, mode os.FileMode, data []byte) {
@@ -96,17 +107,23 @@ func (t *tree) symlink(path, target string) {
 	}
 }
 
-func (t *tree) mkdir(path string) {
+// mkdir makes a directory with a mode, and its parents with the usual one.
+func (t *tree) mkdir(path string, mode os.FileMode) {
+	full := filepath.Join(t.dir, path)
 	if t.err == nil {
-		t.err = os.MkdirAll(filepath.Join(t.dir, path), 0o755)
+		t.err = os.MkdirAll(full, 0o755)
+	}
+	if t.err == nil {
+		t.err = os.Chmod(full, mode)
 	}
 }
 
 // ca issues a root that lives ten years.
 func (t *tree) ca(cn string) *Pair {
-	return t.issue(Spec{CN: cn, CA: true, NotBefore: t.born.Add(-48 * time.Hour), NotAfter: t.born.Add(3650 * day)}, nil)
+	return t.issue(Spec{CN: cn, CA: true, NotBefore: t.founded.Add(-t.backdated), NotAfter: t.founded.Add(3650 * day)}, nil)
 }
 
+// issue makes a certificate, for a year unless spec says otherwise.
 func (t *tree) issue(spec Spec, parent *Pair) *Pair {
 	if t.err != nil {
 		return nil
@@ -114,7 +131,7 @@ func (t *tree) issue(spec Spec, parent *Pair) *Pair {
 	if spec.NotBefore.IsZero() {
 		spec.NotBefore = t.born
 		if parent != nil {
-			// kubeadm and etcd-manager copy it from the CA.
+			// kubeadm, etcd-manager and k3s copy it from the CA.
 			spec.NotBefore = parent.Cert.NotBefore
 		}
 	}
@@ -129,13 +146,21 @@ func (t *tree) issue(spec Spec, parent *Pair) *Pair {
 // pair writes certificate and key; chain is appended to the certificate's file.
 func (t *tree) pair(cert, key string, p *Pair, chain ...*Pair) {
 	t.cert(cert, p, chain...)
-	if t.err != nil || key == "" {
-		return
+	t.write(key, 0o600, t.keyPEM(p))
+}
+
+func (t *tree) keyPEM(p *Pair) (data []byte) {
+	if t.err == nil {
+		data, t.err = p.KeyPEM()
 	}
-	var data []byte
-	if data, t.err = p.KeyPEM(); t.err == nil {
-		t.write(key, 0o600, data)
-	}
+	return data
+}
+
+// publicPEM is the public half of the key.
+func (t *tree) publicPEM(p *Pair) []byte {
+	der, err := x509.MarshalPKIXPublicKey(p.Key.Public())
+	t.err = errors.Join(t.err, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
 func (t *tree) cert(path string, p *Pair, chain ...*Pair) {
@@ -154,18 +179,20 @@ func (t *tree) crtKey(base string, p *Pair, chain ...*Pair) {
 	t.pair(base+".crt", base+".key", p, chain...)
 }
 
-// kubeconfig writes one with embedded data, or with paths if refs is given.
+// kubeconfig writes one with embedded data.
 func (t *tree) kubeconfig(path, user string, ca, client *Pair) {
+	key := t.keyPEM(client)
 	if t.err != nil {
-		return
-	}
-	var key []byte
-	if key, t.err = client.KeyPEM(); t.err != nil {
 		return
 	}
 	encode := base64.StdEncoding.EncodeToString
 	t.kubeconfigText(path, user, "certificate-authority-data: "+encode(ca.CertPEM()),
 		"client-certificate-data: "+encode(client.CertPEM())+"\n    client-key-data: "+encode(key))
+}
+
+// kubeconfigRefs writes one that refers to files.
+func (t *tree) kubeconfigRefs(path, ca, cert, key string) {
+	t.kubeconfigText(path, "user", "certificate-authority: "+ca, "client-certificate: "+cert+"\n    client-key: "+key)
 }
 
 func (t *tree) kubeconfigText(path, user, authority, client string) {

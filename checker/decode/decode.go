@@ -49,7 +49,8 @@ func (d *Decoder) Retain(seen map[checker.Fingerprint]*checker.Cert) {
 }
 
 // Decode reads PEM or DER. A file that holds none of what the checker looks for
-// has the fault no_certificate.
+// has the fault no_certificate. Nothing of data is kept: the caller may
+// overwrite it.
 func (d *Decoder) Decode(data []byte) Content {
 	var c Content
 	text := bytes.TrimSpace(data)
@@ -168,7 +169,7 @@ func (d *Decoder) der(c *Content, data []byte) {
 			return
 		}
 		element := firstElement(data)
-		d.certificate(c, element, fmt.Sprintf("element %d", n))
+		d.certificate(c, bytes.Clone(element), fmt.Sprintf("element %d", n))
 		if len(c.Certs) < n {
 			return
 		}

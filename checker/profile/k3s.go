@@ -26,10 +26,11 @@ func rancher(component checker.Component, supervisor int) Profile {
 		Roots: []Root{
 			{Path: data + "/server/tls", Files: rancherServer(renew, component)},
 			{Path: data + "/agent", Files: rancherAgent(renew, component)},
-			{Path: data + "/server/cred", Files: renew.of(rancherKubeconfig(component))},
+			{Path: data + "/server/cred", Files: append(renew.of(rancherKubeconfig(component)), Backups("")...)},
 			{Path: admin, Files: []File{kubeconfig("admin-kubeconfig", component, restart)}},
-			// Backups that `certificate rotate` made: only ever leftovers.
-			{Path: data + "/server/tls-*", Files: []File{{Glob: "**/*.crt"}}},
+			// What `certificate rotate` copied before, on servers and on agents.
+			{Path: data + "/server/tls-[0-9]*", Files: catchAll(), Leftover: true},
+			{Path: data + "/agent/tls-[0-9]*", Files: catchAll(), Leftover: true},
 		},
 	}
 	// Only the empty SNI: older versions added any name asked for to the
@@ -73,11 +74,11 @@ func rancherServer(renew renewal, component checker.Component) []File {
 
 // rancherAgent has no "**": container images lie below the same directory.
 func rancherAgent(renew renewal, component checker.Component) []File {
-	return renew.of(
+	return append(renew.of(
 		pki("serving-kubelet.crt", "kubelet-server", checker.Server, component),
 		pki("*-ca.crt", "ca", checker.CA, component),
 		pki("client-*.crt", "client", checker.Client, component),
 		rancherKubeconfig(component),
 		File{Glob: "*.crt"},
-	)
+	), Backups("")...)
 }

@@ -106,6 +106,7 @@ func kopsSrv() []File {
 		pki("**/apiserver-aggregator.crt", "front-proxy-client", checker.Client, api),
 		pki("apiserver-aggregator.cert", "front-proxy-client", checker.Client, api),
 		pki("proxy-client.cert", "front-proxy-client", checker.Client, api),
+		pki("proxy-client.crt", "front-proxy-client", checker.Client, api),
 		pki("kube-controller-manager/server.crt", "controller-manager-server", server, checker.ControllerManager),
 		pki("kube-scheduler/server.crt", "scheduler-server", server, checker.Scheduler),
 		pki("kubelet-server.crt", "kubelet-server", server, checker.Kubelet),

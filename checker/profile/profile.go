@@ -4,7 +4,7 @@
 //
 // Order matters: the first pattern of a root that matches a file decides its
 // role. Every root ends with catch-alls, so that a file nobody thought of is
-// still judged, only without a role.
+// still judged, only without a role, and a backup is told as one.
 package profile
 
 import "github.com/reanchor/reanchor/checker"
@@ -30,6 +30,9 @@ type Root struct {
 	// not exist, that is a finding, with RequiredWhy as its text.
 	RequiredBy  []string
 	RequiredWhy string
+	// Leftover roots hold nothing that is in use: that there is none is not
+	// worth a word.
+	Leftover bool
 }
 
 // File is a pattern below a root. "**" stands for any number of directories.
@@ -37,6 +40,9 @@ type File struct {
 	Glob string
 	// Kubeconfig files are nothing else.
 	Kubeconfig bool
+	// Backup files have the name of one. They are reported when they hold a
+	// certificate; other files with such names are nobody's business.
+	Backup bool
 	checker.Use
 }
 
@@ -64,9 +70,22 @@ func All() []Profile {
 
 // catchAll are the patterns that end a root.
 func catchAll() []File {
-	return []File{
+	return append([]File{
 		{Glob: "**/*.crt"}, {Glob: "**/*.cert"}, {Glob: "**/*.pem"},
+	}, Backups("**/")...)
+}
+
+// BackupSuffixes end the names of copies that people, editors and packages
+// leave behind.
+func BackupSuffixes() [5]string { return [...]string{".bak", ".old", "~", ".rpmsave", ".orig"} }
+
+// Backups are the patterns of such copies, below a prefix.
+func Backups(prefix string) []File {
+	var files []File
+	for _, suffix := range BackupSuffixes() {
+		files = append(files, File{Glob: prefix + "*" + suffix, Backup: true})
 	}
+	return files
 }
 
 // pki is a short way to write a File.

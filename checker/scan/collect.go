@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/reanchor/reanchor/checker"
@@ -16,11 +17,15 @@ type found struct {
 	entry
 	use   checker.Use
 	named bool
-	// kubeconfig files must be one; sniffed files are dropped unless they are.
-	kubeconfig, sniffed bool
+	// base is the length of the root's own path: whether a file is a backup is
+	// told by what is below the place that was asked for.
+	base int
+	// kubeconfig files must be one. Sniffed files are dropped unless they are,
+	// backups unless they hold a certificate.
+	kubeconfig, sniffed, backup bool
 	// keyRef is the key's path where a kubeconfig names it.
 	keyRef string
-	// root is an index into the roots, -1 for none; counted once it was counted
+	// root is an index into the roots, or none; counted once it was counted
 	// there.
 	root    int
 	counted bool
@@ -51,7 +56,7 @@ func (s *Scanner) collect(ctx context.Context, t Targets) *collection {
 		c.path(ctx, path.Clean(p))
 	}
 	for _, p := range t.Kubeconfigs {
-		c.add(found{entry: s.tree.look(path.Clean(p)), named: true, kubeconfig: true, root: -1})
+		c.add(found{entry: s.tree.look(path.Clean(p)), named: true, kubeconfig: true, root: none})
 	}
 	for _, p := range t.Profiles {
 		for i := range p.Roots {
@@ -65,6 +70,9 @@ func (s *Scanner) collect(ctx context.Context, t Targets) *collection {
 func (c *collection) add(f found) {
 	if len(c.exclude) > 0 && anyMatches(c.exclude, elementsOf(f.host)) {
 		return
+	}
+	if f.base == 0 {
+		f.base = len(path.Dir(f.host))
 	}
 	if i, ok := c.index[f.host]; ok {
 		if c.found[i].use.Role == "" {
@@ -101,14 +109,14 @@ func (c *collection) path(ctx context.Context, p string) {
 	case len(matches) == 0 && hasMeta(p):
 		c.roots = append(c.roots, checker.Root{Path: p, State: checker.RootMissing})
 	case len(matches) == 0:
-		c.add(found{entry: entry{host: p, err: fs.ErrNotExist}, named: true, root: -1})
+		c.add(found{entry: entry{host: p, err: fs.ErrNotExist}, named: true, root: none})
 	}
 	for _, e := range matches {
 		if e.err == nil && e.info.IsDir() {
 			c.under(ctx, e, area{files: directoryPatterns(), root: checker.Root{Path: e.host}, sniff: true})
 			continue
 		}
-		c.add(found{entry: e, named: !hasMeta(p), root: -1})
+		c.add(found{entry: e, named: !hasMeta(p), root: none})
 	}
 }
 
@@ -121,7 +129,7 @@ func directoryPatterns() []profile.File {
 	for _, name := range []string{"*.conf", "*.kubeconfig", "kubeconfig"} {
 		files = append(files, profile.File{Glob: "**/" + name})
 	}
-	return files
+	return append(files, profile.Backups("**/")...)
 }
 
 // profileRoot expands one root of a profile.
@@ -136,7 +144,10 @@ func (c *collection) profileRoot(ctx context.Context, name string, r *profile.Ro
 		seen++
 		c.under(ctx, e, area{files: r.Files, root: checker.Root{Path: e.host, Profile: name}})
 	}
-	if seen > 0 || len(unreadable) > 0 {
+	if r.Files[0].Kubeconfig {
+		c.backups(r.Path)
+	}
+	if seen > 0 || len(unreadable) > 0 || r.Leftover {
 		return
 	}
 	missing := checker.Root{Path: r.Path, Profile: name, State: checker.RootMissing}
@@ -148,9 +159,23 @@ func (c *collection) profileRoot(ctx context.Context, name string, r *profile.Ro
 	c.roots = append(c.roots, missing)
 }
 
+// backups are those beside a root that is one file; in a directory patterns
+// find them.
+func (c *collection) backups(file string) {
+	for _, suffix := range profile.BackupSuffixes() {
+		matches, _ := c.s.tree.expand(file + suffix)
+		for _, e := range matches {
+			c.add(found{entry: e, backup: true, root: none})
+		}
+	}
+}
+
+// unreadable tells once of a directory that stands in the way of patterns.
 func (c *collection) unreadable(dirs []entry) {
 	for _, e := range dirs {
-		c.roots = append(c.roots, checker.Root{Path: e.host, State: checker.RootUnreadable})
+		if r := (checker.Root{Path: e.host, State: checker.RootUnreadable}); !slices.Contains(c.roots, r) {
+			c.roots = append(c.roots, r)
+		}
 	}
 }
 
@@ -193,9 +218,10 @@ func (c *collection) walk(ctx context.Context, dir entry, a *area) {
 			a.root.State = checker.RootUnreadable
 			return
 		}
-		f := found{entry: e, root: len(c.roots)}
+		f := found{entry: e, root: len(c.roots), base: len(dir.host)}
 		if pattern != none {
-			f.use, f.kubeconfig = a.files[pattern].Use, a.files[pattern].Kubeconfig
+			p := &a.files[pattern]
+			f.use, f.kubeconfig, f.backup = p.Use, p.Kubeconfig, p.Backup
 			f.sniffed = a.sniff && looksLikeConfig(e.host)
 		}
 		c.add(f)

@@ -62,6 +62,10 @@ func kubeconfigFiles(file checker.File, c *content, checkKeys bool) ([]checker.F
 		}
 		files = append(files, f)
 	}
+	if file.Orphan != "" {
+		// What only a leftover refers to is not in use.
+		return files, nil
+	}
 	refs := make([]reference, 0, len(c.refs))
 	for _, e := range c.refs {
 		refs = append(refs, reference{kubeconfig: file, entry: e})
@@ -84,7 +88,7 @@ func (c *collection) refer(refs []reference) []checker.File {
 			broken = append(broken, f)
 			continue
 		}
-		f := found{entry: e, use: r.kubeconfig.Use, root: -1}
+		f := found{entry: e, use: r.kubeconfig.Use, root: none}
 		f.use.Purpose = checker.Client
 		if r.entry.CA {
 			f.use.Purpose, f.use.Renew = checker.CA, ""

@@ -2,6 +2,10 @@ package scan_test
 
 import (
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -75,8 +79,29 @@ func TestRoles(t *testing.T) {
 			"/srv/kubernetes/kube-apiserver/etcd-client.crt apiserver-etcd-client ",
 			"/srv/kubernetes/kubelet-server.crt kubelet-server ",
 			"/etc/kubernetes/kops-controller/kops-controller.crt kops-controller ",
+			"/mnt/master-vol-0b2c3d4e5f6071829/pki/" + checkertest.Token + "/clients/server.crt etcd-server cilium",
+			"/mnt/master-vol-0b2c3d4e5f6071829/pki/" + checkertest.Token + "/peers/me.crt etcd-peer cilium",
+			"/mnt/master-vol-0d4e5f60718293a4b/pki/" + checkertest.Token + "/clients/server.crt etcd-server leases",
+			"/mnt/master-vol-0d4e5f60718293a4b/pki/" + checkertest.Token + "/peers/me.crt etcd-peer leases",
+			"/etc/kubernetes/pki/etcd-manager-cilium/etcd-manager-server-etcd-cilium-a.crt etcd-manager-server cilium",
+			"/etc/kubernetes/pki/etcd-manager-leases/etcd-manager-client-etcd-leases-a.crt etcd-manager-client leases",
+			"/etc/kubernetes/pki/cilium/etcd-client-cilium.crt cilium-etcd-client ",
+			"/srv/kubernetes/kube-controller-manager/server.crt controller-manager-server ",
+			"/srv/kubernetes/kube-controller-manager/ca.crt ca ",
+			"/srv/kubernetes/kube-scheduler/server.crt scheduler-server ",
+			"/srv/kubernetes/aws-iam-authenticator/cert.pem aws-iam-authenticator ",
+			"/etc/kubernetes/kube-apiserver-healthcheck/secrets/client.crt healthcheck-client ",
+			"/var/lib/kube-proxy/kubeconfig kubeconfig ",
+		},
+		checkertest.Kops121: {
+			"/srv/kubernetes/server.crt apiserver ",
+			"/srv/kubernetes/kubelet-api.crt apiserver-kubelet-client ",
+			"/srv/kubernetes/apiserver-aggregator.crt front-proxy-client ",
+			"/etc/kubernetes/pki/kube-apiserver/etcd-client.crt apiserver-etcd-client ",
 		},
 		checkertest.Kops118: {
+			"/srv/kubernetes/proxy-client.cert front-proxy-client ",
+			"/srv/kubernetes/apiserver-aggregator.cert front-proxy-client ",
 			"/srv/kubernetes/server.cert apiserver ",
 			"/srv/kubernetes/kubelet-api.pem apiserver-kubelet-client ",
 			"/etc/kubernetes/pki/kube-apiserver/etcd-client.crt apiserver-etcd-client ",
@@ -90,6 +115,10 @@ func TestRoles(t *testing.T) {
 		checkertest.RKE2: {
 			"/var/lib/rancher/rke2/server/tls/etcd/server-client.crt etcd-server ",
 			"/var/lib/rancher/rke2/agent/serving-kubelet.crt kubelet-server ",
+			"/var/lib/rancher/rke2/server/tls/kube-scheduler/kube-scheduler.crt scheduler-server ",
+			"/var/lib/rancher/rke2/server/tls/client-ca.nochain.crt ca ",
+			"/var/lib/rancher/rke2/server/tls/client-rke2-cloud-controller.crt client ",
+			"/etc/rancher/rke2/rke2.yaml admin-kubeconfig ",
 		},
 	} {
 		t.Run(string(l), func(t *testing.T) {
@@ -179,4 +208,138 @@ func TestANamedFileHasTheRoleThatItsNodeGivesIt(t *testing.T) {
 	if f := p.look(paths("/home/me/me.crt")).Files[0]; f.Use != (checker.Use{}) {
 		t.Errorf("a file of no profile: use %+v", f.Use)
 	}
+}
+
+// TestWhatIsLeftBehindIsToldInEveryLayout lists the orphans of each node, and
+// plants copies of an expired certificate in every directory that holds one.
+func TestWhatIsLeftBehindIsToldInEveryLayout(t *testing.T) {
+	const kubelet, volume = "/var/lib/kubelet/pki/", checkertest.MainVolume + "/pki/" + checkertest.OrphanToken
+	at := time.Now()
+	dead := []string{volume + "/clients/ca.crt", volume + "/clients/server.crt", volume + "/peers/ca.crt", volume + "/peers/me.crt"}
+	for l, want := range map[checkertest.Layout][]string{
+		checkertest.Kubeadm: {kubelet + "kubelet-client-2025-01-01-00-00-00.pem"},
+		checkertest.Kops118: dead,
+		checkertest.Kops121: dead,
+		checkertest.Kops130: dead,
+		checkertest.K3s:     rotated("k3s", at),
+		checkertest.RKE2:    rotated("rke2", at),
+	} {
+		t.Run(string(l), func(t *testing.T) {
+			p := newPlace(t)
+			if err := checkertest.Write(p.root, l, checkertest.Options{Now: at, Incident: true}); err != nil {
+				t.Fatal(err)
+			}
+			targets := scan.Targets{Profiles: p.Detect(profile.All())}
+			if diff := cmp.Diff(slices.Sorted(slices.Values(want)), orphans(p.look(targets))); diff != "" {
+				t.Errorf("orphans (-want +got):\n%s", diff)
+			}
+			before := judge(p.look(targets))
+			planted := p.plant()
+			after := p.look(targets)
+			if diff := cmp.Diff(slices.Sorted(slices.Values(append(want, planted...))), orphans(after)); diff != "" {
+				t.Errorf("with backups (-want +got):\n%s", diff)
+			}
+			if a, b := judge(after).Summary, before.Summary; a.Expired != b.Expired || a.ExitCode != b.ExitCode {
+				t.Errorf("%d expired, exit code %d; before the backups %d and %d", a.Expired, a.ExitCode, b.Expired, b.ExitCode)
+			}
+		})
+	}
+}
+
+func judge(f scan.Facts) checker.Report {
+	return checker.Check(checker.Facts{Files: f.Files, Roots: f.Roots}, time.Now(), checker.DefaultPolicy())
+}
+
+// orphans are the paths of the files that nothing uses.
+func orphans(f scan.Facts) []string {
+	paths := map[string]bool{}
+	for _, file := range f.Files {
+		if file.Orphan != "" {
+			paths[file.Path] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(paths))
+}
+
+// rotated are the files that `certificate rotate` copied.
+func rotated(name string, at time.Time) []string {
+	dir := fmt.Sprintf("/var/lib/rancher/%s/server/tls-%d/", name, at.Add(-checkertest.NodeAge).Unix())
+	var all []string
+	for _, base := range []string{
+		"client-admin", "client-auth-proxy", "client-ca", "client-ca.nochain", "client-controller", "client-" + name + "-cloud-controller",
+		"client-" + name + "-controller", "client-kube-apiserver", "client-kube-proxy", "client-scheduler", "client-supervisor",
+		"etcd/client", "etcd/peer-ca", "etcd/peer-server-client", "etcd/server-ca", "etcd/server-client",
+		"kube-controller-manager/kube-controller-manager", "kube-scheduler/kube-scheduler",
+		"request-header-ca", "server-ca", "server-ca.nochain", "serving-kube-apiserver",
+	} {
+		all = append(all, dir+base+".crt")
+	}
+	return all
+}
+
+// plant leaves backups in every directory with certificates, and files with
+// such names that hold none, and returns the paths of the former.
+func (p *place) plant() []string {
+	p.t.Helper()
+	dead := p.issueUntil("left behind", time.Now().Add(-time.Hour)).CertPEM()
+	var planted []string
+	put := func(host string, data []byte) {
+		p.write(host, data)
+		planted = append(planted, host)
+	}
+	for dir, name := range p.directories() {
+		for _, suffix := range []string{".bak", ".old", "~", ".rpmsave", ".orig"} {
+			put(filepath.Join(dir, name+suffix), dead)
+		}
+		if !strings.HasSuffix(dir, "/agent") {
+			// Below which the images of containers are: it is not searched.
+			put(filepath.Join(dir, "all.bak", name), dead)
+		}
+		p.write(filepath.Join(dir, "notes.txt.bak"), []byte("not a certificate\n"))
+		p.write(filepath.Join(dir, "me.key.bak"), []byte("nor this\n"))
+	}
+	for _, host := range p.kubeconfigs() {
+		text, err := os.ReadFile(p.path(host))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		// One that only refers to certificates holds none.
+		if p.write(host+".bak", text); strings.Contains(string(text), "client-certificate-data") {
+			planted = append(planted, host+".bak")
+		}
+	}
+	return planted
+}
+
+// directories are those with certificates, and the name of one of these.
+func (p *place) directories() map[string]string {
+	found := map[string]string{}
+	for _, host := range p.regular() {
+		if slices.Contains([]string{".crt", ".cert", ".pem"}, filepath.Ext(host)) && !strings.HasSuffix(host, "key.pem") {
+			found[filepath.Dir(host)] = filepath.Base(host)
+		}
+	}
+	return found
+}
+
+func (p *place) kubeconfigs() []string {
+	return slices.DeleteFunc(p.regular(), func(host string) bool {
+		return !strings.HasSuffix(host, ".conf") && !strings.HasSuffix(host, ".yaml") && !strings.HasSuffix(host, "kubeconfig")
+	})
+}
+
+// regular are the host's paths of all files.
+func (p *place) regular() []string {
+	p.t.Helper()
+	var all []string
+	err := filepath.WalkDir(p.root, func(file string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			all = append(all, strings.TrimPrefix(file, p.root))
+		}
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return all
 }

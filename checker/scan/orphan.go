@@ -7,13 +7,16 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/reanchor/reanchor/checker/profile"
 )
 
 var (
 	// A token is 16 random bytes in base64.RawURLEncoding (etcd-manager
 	// pkg/controller), so it may start with a dash.
-	tokenPath    = regexp.MustCompile(`^(.*)/pki/([A-Za-z0-9_-]{22})/(peers|clients)/[^/]+$`)
-	k3sBackup    = regexp.MustCompile(`/server/tls-[0-9]+/`)
+	tokenPath = regexp.MustCompile(`^(.*)/pki/([A-Za-z0-9_-]{22})/(peers|clients)/[^/]+$`)
+	// Unix time, in seconds (k3s pkg/cli/cert).
+	k3sBackup    = regexp.MustCompile(`/(server|agent)/tls-[0-9]{10}/`)
 	datedKubelet = regexp.MustCompile(`^(kubelet-(?:client|server))-[0-9]{4}(-[0-9]{2}){5}\.pem$`)
 )
 
@@ -23,22 +26,32 @@ var (
 func (s *Scanner) orphan(f *found) string {
 	// Regular expressions are dear, so a literal part is looked for first.
 	if m := submatch(tokenPath, "/pki/", f.host); m != nil {
-		return s.orphanToken(m[1], m[2])
+		if why := s.orphanToken(m[1], m[2]); why != "" {
+			return why
+		}
 	}
-	if submatch(k3sBackup, "/server/tls-", f.host) != nil {
+	if submatch(k3sBackup, "/tls-", f.host) != nil {
 		return "a backup made when certificates were rotated"
 	}
 	if m := submatch(datedKubelet, "kubelet-", path.Base(f.host)); m != nil {
-		current := s.tree.look(path.Join(path.Dir(f.host), m[1]+"-current.pem"))
-		if current.err == nil && filepath.Base(current.real) != filepath.Base(f.real) {
-			return "an earlier certificate of kubelet; " + m[1] + "-current.pem leads to another file"
+		if why := s.orphanOfKubelet(f, m[1]); why != "" {
+			return why
 		}
-		return ""
 	}
-	if !f.named && hasBackupSuffix(f.host) {
+	if !f.named && hasBackupSuffix(f.host[f.base:]) {
 		return "its name is that of a backup"
 	}
 	return ""
+}
+
+// orphanOfKubelet: kubelet keeps its earlier certificates beside the one that
+// it uses, which the link leads to.
+func (s *Scanner) orphanOfKubelet(f *found, kind string) string {
+	current := s.tree.look(path.Join(path.Dir(f.host), kind+"-current.pem"))
+	if current.err != nil || filepath.Base(current.real) == filepath.Base(f.real) {
+		return ""
+	}
+	return "an earlier certificate of kubelet; " + kind + "-current.pem leads to another file"
 }
 
 // submatch matches a text that has the literal that every match has.
@@ -63,9 +76,10 @@ func (s *Scanner) orphanToken(base, token string) string {
 	return "etcd-manager no longer uses this token (there is no " + path.Join(base, "data", token) + ")"
 }
 
-func hasBackupSuffix(host string) bool {
-	for element := range strings.SplitSeq(host, "/") {
-		for _, suffix := range [...]string{".bak", ".old", "~", ".rpmsave", ".orig"} {
+// hasBackupSuffix judges each element: a copy of a whole directory is one too.
+func hasBackupSuffix(below string) bool {
+	for element := range strings.SplitSeq(below, "/") {
+		for _, suffix := range profile.BackupSuffixes() {
 			if strings.HasSuffix(element, suffix) {
 				return true
 			}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/reanchor/reanchor/checker"
@@ -46,18 +47,18 @@ func (s *Scanner) read(f *found, file *checker.File) outcome {
 	if f.link && f.real != "" {
 		file.Resolved = s.tree.host(f.real)
 	}
+	file.Orphan = s.orphan(f)
 	if f.err != nil {
 		file.Faults = []checker.Fault{s.tree.fault(f.entry)}
 		return outcome{single: true}
 	}
 	c, unfinished := s.load(f.entry)
-	if f.sniffed && !c.kubeconfig {
+	if !f.concerns(c) {
 		return outcome{}
 	}
 	id := identify(f.info)
 	file.ID, file.Mode = id.id, uint32(f.info.Mode().Perm())
 	file.Modified, file.Changed = time.Unix(0, id.modified), id.changed()
-	file.Orphan = s.orphan(f)
 	o := outcome{single: !c.kubeconfig, unfinished: unfinished}
 	switch {
 	case c.kubeconfig:
@@ -68,6 +69,19 @@ func (s *Scanner) read(f *found, file *checker.File) outcome {
 		s.fill(file, f, c)
 	}
 	return o
+}
+
+// concerns tells the files that a broad pattern is there for from the others
+// that it matches. Of one that cannot be read nobody knows.
+func (f *found) concerns(c *content) bool {
+	wanted := true
+	switch {
+	case f.backup:
+		wanted = len(c.Certs)+len(c.embedded) > 0
+	case f.sniffed:
+		wanted = c.kubeconfig
+	}
+	return wanted || slices.ContainsFunc(c.faults, func(f checker.Fault) bool { return f.ID == checker.Unreadable })
 }
 
 // fill copies what was decoded and finds the key that belongs to it.

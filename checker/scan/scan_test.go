@@ -41,11 +41,22 @@ func newPlace(t *testing.T) *place {
 
 func (p *place) issue(cn string, ca bool) *checkertest.Pair {
 	p.t.Helper()
-	var parent *checkertest.Pair
-	if !ca {
-		parent = p.ca
+	if ca {
+		return p.make(checkertest.Spec{CN: cn, CA: true, NotAfter: time.Now().AddDate(9, 0, 0)}, nil)
 	}
-	pair, err := checkertest.Issue(checkertest.Spec{CN: cn, CA: ca, DNS: []string{cn}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(9, 0, 0)}, parent)
+	return p.issueUntil(cn, time.Now().AddDate(9, 0, 0))
+}
+
+// issueUntil makes a leaf.
+func (p *place) issueUntil(cn string, ends time.Time) *checkertest.Pair {
+	p.t.Helper()
+	return p.make(checkertest.Spec{CN: cn, DNS: []string{cn}, NotAfter: ends}, p.ca)
+}
+
+func (p *place) make(spec checkertest.Spec, parent *checkertest.Pair) *checkertest.Pair {
+	p.t.Helper()
+	spec.NotBefore = time.Now().Add(-2 * time.Hour)
+	pair, err := checkertest.Issue(spec, parent)
 	if err != nil {
 		p.t.Fatal(err)
 	}

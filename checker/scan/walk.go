@@ -46,7 +46,7 @@ func (w *walk) run(ctx context.Context, dir entry, below []string) {
 	}
 }
 
-// none is the pattern of what no pattern matches.
+// none is the index of what there is none of: a pattern that matches, a root.
 const none = -1
 
 // child looks at one name. A file costs no system call here: the workers look

@@ -22,6 +22,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
 	"github.com/reanchor/reanchor/hack/lab"
 	"github.com/reanchor/reanchor/hack/lab/kubelet"
 	"github.com/reanchor/reanchor/hack/lab/linkerd"
@@ -100,6 +103,7 @@ type bench struct {
 }
 
 func run(ctx context.Context, o options) (err error) {
+	ctrl.SetLogger(logr.Discard()) // clients ask for one
 	b := &bench{options: o}
 	if b.dir, err = os.MkdirTemp("", "reanchor-bench-"); err != nil {
 		return fmt.Errorf("making a folder: %w", err)

@@ -77,6 +77,20 @@ func TestACertificateIsReadWithoutAClientKey(t *testing.T) {
 	}
 }
 
+// TestAGRPCServerIsRead: etcd-manager speaks HTTP/2 alone, and only with clients
+// that have a certificate.
+func TestAGRPCServerIsRead(t *testing.T) {
+	pair := issue(t, "etcd-manager-server-etcd-a", time.Hour)
+	address := serve(t, &tls.Config{
+		Certificates: []tls.Certificate{certificate(pair)}, NextProtos: []string{"h2"},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool(),
+	})
+	got := one(t, checker.Endpoint{}, address)
+	if got.State != checker.EndpointServing || got.Chain[0].Fingerprint != pair.Checked().Fingerprint {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestAnExpiredCertificateIsRead(t *testing.T) {
 	pair := issue(t, "dead", -time.Hour)
 	got := one(t, checker.Endpoint{}, serve(t, &tls.Config{Certificates: []tls.Certificate{certificate(pair)}}))

@@ -1,4 +1,5 @@
-// Package checker holds tests of the checker against a real etcd, the one of
-// the lab, with client and peer TLS: which replaced file is noticed by a running
-// etcd and which is not is what the checker's reload table says.
+// Package checker holds tests of the checker against the real programs of the
+// lab: which replaced file a running etcd or kube-scheduler notices and which
+// not is what the checker's reload table says, and what kube-apiserver and its
+// neighbours serve is what the endpoint map says.
 package checker

@@ -32,6 +32,7 @@ func kindOf(group, version, name, resource string) kind {
 var (
 	configMapKind          = kindOf("", "v1", "ConfigMap", "configmaps")
 	secretKind             = kindOf("", "v1", "Secret", "secrets")
+	deploymentKind         = kindOf("apps", "v1", "Deployment", "deployments")
 	certificateKind        = kindOf(certManagerGroup, "v1", "Certificate", "certificates")
 	requestKind            = kindOf(certManagerGroup, "v1", "CertificateRequest", "certificaterequests")
 	issuerKind             = kindOf(certManagerGroup, "v1", "Issuer", "issuers")

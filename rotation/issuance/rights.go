@@ -112,6 +112,9 @@ func (s *Store) rights(mesh string, spec v1alpha1.MeshTrustSpec) []right {
 		out = append(out, renewals(*ref)...)
 	}
 	out = append(out, bundleRights(spec)...)
+	if spec.Profile == v1alpha1.ProfileLinkerd { // the signing service
+		out = append(out, right{kind: deploymentKind, namespace: spec.ControlPlaneNamespace, verbs: []string{"get", "patch"}})
+	}
 	if r.Layout == v1alpha1.LayoutInPlace {
 		return append(out, inPlaceRights(mesh, r)...)
 	}
@@ -156,6 +159,9 @@ func generationRights(mesh string, r *v1alpha1.RotationSpec) []right {
 	out := []right{
 		{kind: certificateKind, namespace: namespace, verbs: []string{"create", "patch", "delete"}},
 		{kind: certificateKind, subresource: "status", namespace: namespace, verbs: []string{"patch"}},
+	}
+	if ref := r.AnchorCertificateRef; ref != nil && ref.Namespace != namespace {
+		out = append(out, renewals(*ref)...)
 	}
 	if t := r.AnchorTemplate; t != nil && t.IssuerRef.Group == certManagerGroup {
 		self := right{kind: issuerKind, namespace: namespace, name: t.IssuerRef.Name, verbs: []string{"get"}}

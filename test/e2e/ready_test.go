@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -130,16 +129,6 @@ func startReplica(t *testing.T, kubeconfig string) (health, metrics string) {
 		log.Close()
 	})
 	return "http://" + health, "http://" + metrics
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // answers returns an error unless the URL answers with the status and a text

@@ -150,3 +150,82 @@ func TestTheDatesOfAServiceAccountKeyDoNotMatter(t *testing.T) {
 		t.Error("the same certificate in another file is expired")
 	}
 }
+
+// TestABackupIsToldByWhatIsBelowThePlaceAskedFor: who names a directory of
+// backups wants them judged.
+func TestABackupIsToldByWhatIsBelowThePlaceAskedFor(t *testing.T) {
+	p := newPlace(t)
+	p.cert("/root/pki.bak/a.crt", "a")
+	p.cert("/root/pki.bak/old~/b.crt", "b")
+	p.cert("/root/pki.bak/c.crt.old", "c")
+	for target, want := range map[string][]string{
+		"/root":                 {"/root/pki.bak/a.crt", "/root/pki.bak/c.crt.old", "/root/pki.bak/old~/b.crt"},
+		"/root/pki.bak":         {"/root/pki.bak/c.crt.old", "/root/pki.bak/old~/b.crt"},
+		"/root/pki.bak/*.crt":   nil,
+		"/root/pki.bak/**/*":    {"/root/pki.bak/c.crt.old", "/root/pki.bak/old~/b.crt"},
+		"/root/pki.bak/c.crt.*": {"/root/pki.bak/c.crt.old"},
+		// A file that is named is judged whatever its name.
+		"/root/pki.bak/c.crt.old": nil,
+	} {
+		if diff := cmp.Diff(want, orphans(p.look(paths(target)))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", target, diff)
+		}
+	}
+}
+
+func TestWhatOnlyABackupRefersToIsNotInUse(t *testing.T) {
+	p := newPlace(t)
+	p.write("/k/u.txt", p.issueUntil("u", time.Now().Add(-time.Hour)).CertPEM())
+	config := []byte("clusters: []\nusers: [{name: u, user: {client-certificate: u.txt}}]\n")
+	p.write("/k/admin.conf.old", config)
+	p.expect(paths("/k"))
+	p.write("/k/admin.conf", config)
+	p.expect(paths("/k"), "/k/u.txt: u")
+}
+
+// TestAnAgentOfK3sHasNoServersDirectories, and nobody misses backups.
+func TestAnAgentOfK3sHasNoServersDirectories(t *testing.T) {
+	p := newPlace(t)
+	const agent = "/var/lib/rancher/k3s/agent/"
+	p.cert(agent+"client-kubelet.crt", "live")
+	p.write(agent+"client-ca.crt", p.ca.CertPEM())
+	p.write(agent+"containerd/rootfs/etc/ssl/a.crt", p.issueUntil("a container's", time.Now().Add(-time.Hour)).CertPEM())
+	targets := scan.Targets{Profiles: p.Detect(profile.All())}
+	missing := func(f scan.Facts) (all []string) {
+		for _, r := range f.Roots {
+			if r.State == checker.RootMissing {
+				all = append(all, r.Path)
+			}
+		}
+		return all
+	}
+	facts := p.look(targets)
+	want := []string{"/var/lib/rancher/k3s/server/tls", "/var/lib/rancher/k3s/server/cred", "/etc/rancher/k3s/k3s.yaml"}
+	if diff := cmp.Diff(want, missing(facts)); diff != "" {
+		t.Errorf("missing roots (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{agent + "client-ca.crt: ca", agent + "client-kubelet.crt: live"}, seen(facts)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	const old = agent + "tls-1700000000/client-kubelet.crt"
+	p.write(old, p.issueUntil("old", time.Now().Add(-time.Hour)).CertPEM())
+	if diff := cmp.Diff([]string{old}, orphans(p.look(targets))); diff != "" {
+		t.Errorf("orphans (-want +got):\n%s", diff)
+	}
+}
+
+func TestADirectoryThatOnlyLooksLikeARotationIsInUse(t *testing.T) {
+	p := newPlace(t)
+	p.cert("/opt/app/server/tls-2/a.crt", "a")
+	if got := orphans(p.look(paths("/opt"))); len(got) > 0 {
+		t.Errorf("orphans %v, want none", got)
+	}
+}
+
+func TestTheOldNamesOfKopsAsCrt(t *testing.T) {
+	p := newPlace(t)
+	p.cert("/srv/kubernetes/proxy-client.crt", "apiserver-proxy-client")
+	if f := p.look(scan.Targets{Profiles: []profile.Profile{profile.Kops()}}); f.Files[0].Use.Role != "front-proxy-client" {
+		t.Errorf("role %q", f.Files[0].Use.Role)
+	}
+}

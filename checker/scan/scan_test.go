@@ -378,3 +378,30 @@ func TestOrphansNeedEvidence(t *testing.T) {
 		t.Error("data has the token")
 	}
 }
+
+// A file's bytes are overwritten after it was decoded, and a certificate in DER
+// must not be part of them.
+func TestACertificateInDERKeepsItsSignature(t *testing.T) {
+	p := newPlace(t)
+	p.write("/v/ca.der", p.ca.Cert.Raw)
+	p.write("/v/leaf.der", p.issue("leaf", false).Cert.Raw)
+	if r := judge(p.look(paths("/v"))); r.Summary.Certificates != 2 || len(r.Summary.Findings) > 0 {
+		t.Errorf("%d certificates, findings %v; want 2 and none", r.Summary.Certificates, r.Summary.Findings)
+	}
+}
+
+// TestAFileOfNoTimeIsNotBlamedOnAClock: images are made reproducible by setting
+// all times to 1970.
+func TestAFileOfNoTimeIsNotBlamedOnAClock(t *testing.T) {
+	p := newPlace(t)
+	p.write("/v/ca.crt", p.ca.CertPEM())
+	p.cert("/v/a.crt", "a")
+	for _, at := range []time.Time{time.Unix(0, 0), time.Now().AddDate(-1, 0, 0)} {
+		if err := os.Chtimes(p.path("/v/a.crt"), at, at); err != nil {
+			t.Fatal(err)
+		}
+		if r := judge(p.look(paths("/v"))); r.Summary.Certificates != 2 || len(r.Summary.Findings) > 0 {
+			t.Errorf("mtime %s: %d certificates, findings %v; want 2 and none", at, r.Summary.Certificates, r.Summary.Findings)
+		}
+	}
+}

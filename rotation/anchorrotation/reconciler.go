@@ -36,21 +36,28 @@ type Reconciler struct {
 	ServerTime func(context.Context) (time.Time, error)
 	Reporter   *Reporter
 	Clock      clock.PassiveClock
+
+	pacer pacer
 }
 
 // Limits of how often a mesh is looked at although no event calls for it.
 const (
 	// lookEvery is while a run is under way, restEvery without one.
-	lookEvery = 2 * time.Second
+	lookEvery = 3 * time.Second
 	restEvery = 30 * time.Second
 	// soon is after a write, whose outcome is waited for.
-	soon = 500 * time.Millisecond
+	soon = pace
 )
 
 // Reconcile takes the next steps for the own anchors of one mesh.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if wait := r.pacer.wait(req.Name, r.Clock.Now()); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
 	w, err := r.look(ctx, req.Name, false)
 	switch {
+	case apierrors.IsForbidden(err) && w != nil && w.mt != nil:
+		return r.forbidden(ctx, w, err)
 	case err != nil:
 		return reconcile.Result{}, err
 	case w.mt == nil:
@@ -102,7 +109,7 @@ func (r *Reconciler) step(ctx context.Context, w *world) (reconcile.Result, erro
 // again turns a Conflict into another look: whoever wrote knows better.
 func again(err error) (reconcile.Result, error) {
 	if err == nil || apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: 200 * time.Millisecond}, nil
+		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	return reconcile.Result{}, err
 }

@@ -117,6 +117,10 @@ func (r *Reporter) opened(mt *v1alpha1.MeshTrust, run client.Object, why string)
 	r.recorder.Eventf(mt, nil, corev1.EventTypeNormal, string(v1alpha1.RotationOpened), "Open", "opened AnchorRotation %s: %s", run.GetName(), why)
 }
 
+func (r *Reporter) forbidden(mt *v1alpha1.MeshTrust, message string) {
+	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.PermissionMissing), "Observe", "%s", clip(message))
+}
+
 func (r *Reporter) misscheduled(mt *v1alpha1.MeshTrust, err error) {
 	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Rotate", "%s", clip(err.Error()))
 }

@@ -100,7 +100,7 @@ func (r *Reconciler) everyMesh() handler.EventHandler {
 		}
 		for i := range list.Items {
 			if list.Items[i].Spec.Rotation != nil {
-				q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: list.Items[i].Name}}, soon/2)
+				q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: list.Items[i].Name}}, 200*time.Millisecond)
 			}
 		}
 	}}

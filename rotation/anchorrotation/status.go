@@ -72,11 +72,16 @@ func render(run *v1alpha1.AnchorRotation, d lifecycle.Decision, now time.Time) {
 		s.BlockedBy = append(s.BlockedBy, v1alpha1.BlockedWorkload{WorkloadRef: b.Workload, Reason: b.Reason, Message: clip(b.Message)})
 	}
 	for _, c := range conditions(d) {
-		c.Reason = cmp.Or(c.Reason, string(v1alpha1.NotObserved))
-		c.Message = strings.ToValidUTF8(clip(c.Message), "")
-		c.ObservedGeneration, c.LastTransitionTime = run.Generation, metav1.NewTime(now.Truncate(time.Second))
-		apimeta.SetStatusCondition(&s.Conditions, c)
+		setCondition(run, c, now)
 	}
+}
+
+// setCondition adds a condition, with the message cut to what the API takes.
+func setCondition(run *v1alpha1.AnchorRotation, c metav1.Condition, now time.Time) {
+	c.Reason = cmp.Or(c.Reason, string(v1alpha1.NotObserved))
+	c.Message = strings.ToValidUTF8(clip(c.Message), "")
+	c.ObservedGeneration, c.LastTransitionTime = run.Generation, metav1.NewTime(now.Truncate(time.Second))
+	apimeta.SetStatusCondition(&run.Status.Conditions, c)
 }
 
 // conditions returns what a decision means to those who wait. An ended run's

@@ -7,9 +7,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
-	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
 
 // tidy keeps the finalizers as they must be, and says to the runs that wait
@@ -28,7 +29,7 @@ func (r *Reconciler) tidy(ctx context.Context, w *world) error {
 				return err
 			}
 		default:
-			if err := r.letWait(ctx, run, "waiting for AnchorRotation "+w.run.Name+" of the same mesh to end"); err != nil {
+			if err := r.say(ctx, run, v1alpha1.AnotherRotation, "waiting for AnchorRotation "+w.run.Name+" of the same mesh to end"); err != nil {
 				return err
 			}
 		}
@@ -71,31 +72,60 @@ func (r *Reconciler) patch(ctx context.Context, before, after *v1alpha1.AnchorRo
 	return nil
 }
 
-// letWait tells a run that does nothing so far why.
-func (r *Reconciler) letWait(ctx context.Context, run *v1alpha1.AnchorRotation, message string) error {
+// say tells a run that nothing can be decided on why. What it has stored stays.
+func (r *Reconciler) say(ctx context.Context, run *v1alpha1.AnchorRotation, reason v1alpha1.Reason, message string) error {
 	before := run.DeepCopy()
-	state := lifecycle.State{Phase: v1alpha1.PhasePreflight}
-	d := lifecycle.Decision{State: state, Reason: v1alpha1.AnotherRotation, Message: message, Blocked: true}
-	render(run, d, r.Clock.Now())
+	run.Status.ObservedGeneration = run.Generation
+	phase := v1alpha1.PhasePreflight
+	if n := len(run.Status.Steps); n > 0 {
+		phase = run.Status.Steps[n-1].Phase
+	}
+	now := r.Clock.Now()
+	setCondition(run, condition(v1alpha1.ConditionProgressing, true, string(phase), message), now)
+	setCondition(run, condition(v1alpha1.ConditionBlocked, true, string(reason), message), now)
 	if equality.Semantic.DeepEqual(before.Status, run.Status) {
 		return nil
 	}
 	if err := r.Client.Status().Update(ctx, run); err != nil {
 		return fmt.Errorf("writing the status of AnchorRotation %s: %w", run.Name, err)
 	}
+	r.Reporter.changed(before, run)
 	return nil
+}
+
+// forbidden says which rights the controller lacks to look at a mesh's
+// certificates: on its run or, without one, on the MeshTrust.
+func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reconcile.Result, error) {
+	missing, err := r.Store.Missing(ctx, w.mt)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("asking for the rights that a rotation needs: %w", err)
+	}
+	message := missing
+	if message == "" {
+		message = cause.Error()
+	}
+	log.FromContext(ctx).Info("the certificates may not be read", "why", cause.Error())
+	if w.run == nil {
+		r.Reporter.forbidden(w.mt, message)
+		return reconcile.Result{RequeueAfter: restEvery}, nil
+	}
+	if err := r.say(ctx, w.run, v1alpha1.PermissionMissing, message); err != nil {
+		return again(err)
+	}
+	return reconcile.Result{RequeueAfter: lookEvery}, nil
 }
 
 // orphaned lets the runs go of a MeshTrust that is gone or has no spec.rotation.
 func (r *Reconciler) orphaned(ctx context.Context, w *world, mesh string) error {
 	r.Reporter.forget(mesh)
+	r.pacer.forget(mesh)
 	for i := range w.runs {
 		run := &w.runs[i]
 		var err error
 		if !run.DeletionTimestamp.IsZero() || outcomeOf(run) != "" {
 			err = r.release(ctx, run)
 		} else {
-			err = r.letWait(ctx, run, "there is no MeshTrust "+mesh+" with a spec.rotation; create it, or delete this AnchorRotation")
+			err = r.say(ctx, run, v1alpha1.InvalidSpec, "there is no MeshTrust "+mesh+" with a spec.rotation; create it, or delete this AnchorRotation")
 		}
 		if err != nil {
 			return err

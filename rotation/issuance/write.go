@@ -90,14 +90,10 @@ func (w *writing) unchanged(ctx context.Context, o object) error {
 // plain create, RBAC can allow it for one name alone.
 const neverVersion = "1"
 
-// apply server-side applies fields to an object, by force.
+// apply server-side applies content, which it completes, to an object, by force.
 func (w *writing) apply(ctx context.Context, o object, content map[string]any, manager string) error {
-	u := &unstructured.Unstructured{Object: maps.Clone(content)}
-	if u.Object == nil {
-		u.Object = map[string]any{}
-	}
-	metadata, _ := u.Object["metadata"].(map[string]any)
-	u.Object["metadata"] = maps.Clone(metadata)
+	u := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{}}}
+	maps.Copy(u.Object, content)
 	u.SetGroupVersionKind(o.GroupVersionKind)
 	u.SetNamespace(o.namespace)
 	u.SetName(o.name)
@@ -131,15 +127,12 @@ func (w *writing) patchStatus(ctx context.Context, o object, content map[string]
 	return o.patched(w.Client.Status().Patch(ctx, u, patch, client.FieldOwner(v1alpha1.FieldManager)))
 }
 
+// mergePatch completes content to a merge patch.
 func (o object) mergePatch(content map[string]any) (*unstructured.Unstructured, client.Patch, error) {
-	content = maps.Clone(content)
-	metadata, _ := content["metadata"].(map[string]any)
-	metadata = maps.Clone(metadata)
-	if metadata == nil {
-		metadata = map[string]any{}
-	}
-	metadata["resourceVersion"], content["metadata"] = o.version, metadata
-	body, err := json.Marshal(content)
+	merged := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{}}}
+	maps.Copy(merged.Object, content)
+	merged.SetResourceVersion(o.version)
+	body, err := json.Marshal(merged.Object)
 	if err != nil {
 		return nil, nil, fmt.Errorf("encoding a patch of %s: %w", o, err)
 	}

@@ -43,25 +43,30 @@ type Reader struct {
 	Decoder *decode.Decoder
 }
 
-// Read returns what was asked for. What cannot be listed is an error naming it:
-// certificates that nobody looked at must not be green.
-func (r Reader) Read(ctx context.Context, q Request) ([]checker.File, error) {
+// Read returns what was asked for. What cannot be listed is a file that cannot
+// be read: certificates that nobody looked at must not be green, nor hide those
+// that somebody did.
+func (r Reader) Read(ctx context.Context, q Request) []checker.File {
 	var files []checker.File
 	for _, ns := range q.Secrets {
 		found, err := r.secrets(ctx, namespace(ns), q.Selector)
-		if err != nil {
-			return nil, fmt.Errorf("listing the TLS Secrets of namespace %q: %w", ns, err)
+		if files = append(files, found...); err != nil {
+			files = append(files, refused(checker.SourceSecret, ns, fmt.Errorf("listing the TLS Secrets of namespace %q: %w", ns, err)))
 		}
-		files = append(files, found...)
 	}
 	for _, ns := range q.ConfigMaps {
 		found, err := r.configMaps(ctx, namespace(ns), q.Selector)
-		if err != nil {
-			return nil, fmt.Errorf("listing the ConfigMaps of namespace %q: %w", ns, err)
+		if files = append(files, found...); err != nil {
+			files = append(files, refused(checker.SourceConfigMap, ns, fmt.Errorf("listing the ConfigMaps of namespace %q: %w", ns, err)))
 		}
-		files = append(files, found...)
 	}
-	return files, nil
+	return files
+}
+
+// refused stands for the objects of a namespace that were not seen. The user
+// named it, so the exit code says unknown.
+func refused(source checker.Source, ns string, err error) checker.File {
+	return checker.File{Source: source, Path: ns, Named: true, Faults: []checker.Fault{{ID: checker.Unreadable, Detail: err.Error()}}}
 }
 
 func namespace(ns string) string {
@@ -77,7 +82,7 @@ func (r Reader) secrets(ctx context.Context, ns, selector string) ([]checker.Fil
 	for {
 		list, err := r.Client.CoreV1().Secrets(ns).List(ctx, options)
 		if err != nil {
-			return nil, err // Read says what was listed
+			return files, err // Read says what was listed
 		}
 		for i := range list.Items {
 			files = append(files, r.secret(&list.Items[i])...)
@@ -122,7 +127,7 @@ func (r Reader) configMaps(ctx context.Context, ns, selector string) ([]checker.
 	for {
 		list, err := r.Client.CoreV1().ConfigMaps(ns).List(ctx, options)
 		if err != nil {
-			return nil, err // Read says what was listed
+			return files, err // Read says what was listed
 		}
 		for i := range list.Items {
 			files = append(files, r.configMap(&list.Items[i])...)

@@ -73,7 +73,9 @@ func (s *Surveyor) Survey(ctx context.Context) (*report.Document, error) {
 	if o.Detect && len(targets.Profiles) == 0 {
 		facts.Roots = append(facts.Roots, undetected()...)
 	}
-	facts.Files = append(facts.Files, s.cluster(ctx)...)
+	if o.Cluster != nil {
+		facts.Files = append(facts.Files, o.Cluster.Read(ctx, o.Cluster.Request)...)
+	}
 	endpoints := slices.Clone(o.Endpoints)
 	if !o.NoProbe {
 		endpoints = append(endpoints, probe.OnNode(targets.Profiles, facts.Files)...)
@@ -99,22 +101,6 @@ func undetected() []checker.Root {
 		}
 	}
 	return roots
-}
-
-// cluster reads Secrets and ConfigMaps. A failure is an unreadable place that
-// was named, so the exit code says unknown.
-func (s *Surveyor) cluster(ctx context.Context) []checker.File {
-	if s.Options.Cluster == nil {
-		return nil
-	}
-	files, err := s.Options.Cluster.Read(ctx, s.Options.Cluster.Request)
-	if err != nil {
-		files = append(files, checker.File{
-			Source: checker.SourceSecret, Path: "the cluster", Named: true,
-			Faults: []checker.Fault{{ID: checker.Unreadable, Detail: err.Error()}},
-		})
-	}
-	return files
 }
 
 // processes lists what runs, with how it is restarted. The certificate that

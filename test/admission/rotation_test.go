@@ -3,8 +3,12 @@ package admission
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
+	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,17 +24,19 @@ import (
 
 func base64PEM(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 
-// The load, the least number of new connections and of rotations under it. A
-// machine that has other things to do gets less load, not a queue of it: what is
-// tested is the rotation.
+// The load is 50 dry runs and 10 creations a second for half a minute. A machine
+// that has other things to do takes longer for as many, up to loadDeadline: what
+// is tested is the rotation, under all of them.
 const (
 	dryRunsPerSecond = 50
 	createsPerSecond = 10
-	mostInFlight     = 10
-	loadFor          = 26 * time.Second
-	wantCreations    = 400
+	wantDryRuns      = 1300
+	wantCreates      = 260
 	wantConnections  = 50
-	wantRotations    = 2
+	// wantGenerations of CAs and leaves make two rotations.
+	wantGenerations = 3
+	mostInFlight    = 16
+	loadDeadline    = 4 * time.Minute
 )
 
 func TestNoCreationFailsWhileTheServingCertificateRotates(t *testing.T) {
@@ -42,30 +48,51 @@ func TestNoCreationFailsWhileTheServingCertificateRotates(t *testing.T) {
 	// Afterwards with the lifetimes of everybody else.
 	defer restart(t)
 
-	ctx, cancel := context.WithTimeout(t.Context(), loadFor)
+	ctx, cancel := context.WithTimeout(t.Context(), loadDeadline)
 	defer cancel()
-	seen := watchCertificates(ctx, t)
-	before := shared.balancer.accepted.Load()
-	load := &load{ctx: ctx, pod: carrying(t, ns, "rotating", valid.PEM())}
+	began, before := time.Now(), shared.balancer.accepted.Load()
+	dry := &load{pod: carrying(t, ns, "rotating", valid.PEM()), perSecond: dryRunsPerSecond, options: metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}}
+	real := &load{pod: dry.pod, perSecond: createsPerSecond}
+	seen := &generations{cas: map[string]bool{}, leaves: map[string]map[string]bool{}}
 	var wg sync.WaitGroup
-	wg.Go(func() { load.run(dryRunsPerSecond, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}) })
-	wg.Go(func() { load.run(createsPerSecond, metav1.CreateOptions{}) })
-	wg.Go(func() { moveAround(ctx, t) })
+	for _, f := range []func(context.Context){dry.run, real.run, seen.watch, func(ctx context.Context) { moveAround(ctx, t) }} {
+		wg.Go(func() { f(ctx) })
+	}
+	// Each must come to its number, so none of them is judged by less.
+	missing := func() (out []string) {
+		cas, leaves := seen.count()
+		for what, n := range map[string][2]int64{
+			"dry runs": {dry.done.Load(), wantDryRuns}, "creations": {real.done.Load(), wantCreates},
+			"new connections":   {shared.balancer.accepted.Load() - before, wantConnections},
+			"CAs in a caBundle": {cas, wantGenerations}, "leaves served by each replica": {leaves, wantGenerations},
+		} {
+			if n[0] < n[1] {
+				out = append(out, fmt.Sprintf("%d of %d %s", n[0], n[1], what))
+			}
+		}
+		return out
+	}
+	for len(missing()) > 0 && ctx.Err() == nil && dry.failed.Load()+real.failed.Load() == 0 {
+		time.Sleep(100 * time.Millisecond)
+	}
+	took := time.Since(began)
+	cancel()
 	wg.Wait()
 
-	connections := shared.balancer.accepted.Load() - before
-	t.Logf("%d creations, %d failed, %d new connections, %d certificates", load.done.Load(), load.failed.Load(), connections, seen())
-	if n := load.failed.Load(); n > 0 {
-		t.Errorf("%d creations failed, the first with: %v", n, *load.first.Load())
+	cas, leaves := seen.count()
+	t.Logf("within %s: %s; %s; %d new connections, %d CAs, %d leaves", took.Round(100*time.Millisecond),
+		dry.describe("dry runs", took), real.describe("creations", took), shared.balancer.accepted.Load()-before, cas, leaves)
+	for _, l := range []*load{dry, real} {
+		if first := l.first.Load(); first != nil {
+			t.Errorf("%d of %d failed, the first with: %v", l.failed.Load(), l.done.Load(), *first)
+		}
 	}
-	if load.done.Load() < wantCreations {
-		t.Errorf("%d creations are no load, want at least %d", load.done.Load(), wantCreations)
+	if left := missing(); len(left) > 0 {
+		t.Errorf("within %s there were only %s", took, strings.Join(left, ", "))
 	}
-	if connections < wantConnections {
-		t.Errorf("%d new connections, want %d", connections, wantConnections)
-	}
-	if seen() <= wantRotations {
-		t.Errorf("%d serving certificates were seen, want more than %d", seen(), wantRotations)
+	pods, err := shared.kube.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+	if err != nil || int64(len(pods.Items)) != real.done.Load()-real.failed.Load() {
+		t.Errorf("there are %d pods after %d creations (%v)", len(pods.Items), real.done.Load(), err)
 	}
 }
 
@@ -86,36 +113,38 @@ func restart(t *testing.T, args ...string) {
 	}
 }
 
-// load creates pods at a steady pace, as long as not too many are in flight.
+// load creates pods at a steady pace. What could not be begun in time, because
+// too many were in flight, is made up for as soon as may be.
 type load struct {
-	ctx          context.Context
 	pod          *corev1.Pod
+	perSecond    int
+	options      metav1.CreateOptions
 	done, failed atomic.Int64
 	first        atomic.Pointer[error]
 }
 
-func (l *load) run(perSecond int, options metav1.CreateOptions) {
+func (l *load) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	slots := make(chan struct{}, mostInFlight)
-	tick := time.NewTicker(time.Second / time.Duration(perSecond))
-	defer tick.Stop()
+	next := time.Now()
 	for {
 		select {
-		case <-l.ctx.Done():
+		case <-ctx.Done():
 			return
-		case <-tick.C:
-			slots <- struct{}{}
-			wg.Go(func() {
-				l.create(options)
-				<-slots
-			})
+		case <-time.After(time.Until(next)):
 		}
+		next = next.Add(time.Second / time.Duration(l.perSecond))
+		slots <- struct{}{}
+		wg.Go(func() {
+			l.create(context.WithoutCancel(ctx))
+			<-slots
+		})
 	}
 }
 
-func (l *load) create(options metav1.CreateOptions) {
-	created, err := shared.kube.CoreV1().Pods(l.pod.Namespace).Create(context.WithoutCancel(l.ctx), l.pod.DeepCopy(), options)
+func (l *load) create(ctx context.Context) {
+	created, err := shared.kube.CoreV1().Pods(l.pod.Namespace).Create(ctx, l.pod.DeepCopy(), l.options)
 	if err == nil && len(stampOf(created)) != 3 {
 		err = fmt.Errorf("pod %s is not stamped", created.Name)
 	}
@@ -124,6 +153,10 @@ func (l *load) create(options metav1.CreateOptions) {
 		l.first.CompareAndSwap(nil, &err)
 	}
 	l.done.Add(1)
+}
+
+func (l *load) describe(what string, took time.Duration) string {
+	return fmt.Sprintf("%d %s, %.1f a second", l.done.Load(), what, float64(l.done.Load())/took.Seconds())
 }
 
 // moveAround tells the API server of one address after the other, so that it
@@ -156,29 +189,62 @@ func moveAround(ctx context.Context, t *testing.T) {
 	}
 }
 
-// watchCertificates counts the distinct certificates that the replicas serve
-// from, as the Secret tells.
-func watchCertificates(ctx context.Context, t *testing.T) func() int {
-	t.Helper()
-	var mu sync.Mutex
-	seen := map[[sha256.Size]byte]bool{}
-	go func() {
-		for ctx.Err() == nil {
-			secret, err := shared.kube.CoreV1().Secrets(systemNamespace).Get(ctx, servingSecret, metav1.GetOptions{})
-			if err == nil {
-				mu.Lock()
-				seen[sha256.Sum256(secret.Data[corev1.TLSCertKey])] = true
-				mu.Unlock()
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
-			}
+// generations are the distinct CAs that the API server was told of, and the
+// distinct leaves that each replica showed in a handshake.
+type generations struct {
+	mu     sync.Mutex
+	cas    map[string]bool
+	leaves map[string]map[string]bool
+}
+
+// watch looks all the time. What cannot be read at a moment is read at the next.
+func (g *generations) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		if c, err := shared.kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, validateName, metav1.GetOptions{}); err == nil {
+			g.addBundle(c.Webhooks[0].ClientConfig.CABundle)
 		}
-	}()
-	return func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(seen)
+		for _, r := range shared.replicas {
+			g.addLeaf(ctx, r.webhook)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
+}
+
+func (g *generations) addBundle(text []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		g.cas[fmt.Sprintf("%x", sha256.Sum256(block.Bytes))] = true
+	}
+}
+
+func (g *generations) addLeaf(ctx context.Context, address string) {
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // it is looked at, not trusted
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	leaf := conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.leaves[address] == nil {
+		g.leaves[address] = map[string]bool{}
+	}
+	g.leaves[address][fmt.Sprintf("%x", sha256.Sum256(leaf.Raw))] = true
+}
+
+// count returns the number of CAs, and of the leaves of the replica that showed
+// the fewest.
+func (g *generations) count() (cas, leaves int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	fewest := math.MaxInt
+	for _, r := range shared.replicas {
+		fewest = min(fewest, len(g.leaves[r.webhook]))
+	}
+	return int64(len(g.cas)), int64(fewest)
 }

@@ -52,6 +52,14 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Signal sends the process a signal, such as SIGSTOP.
+func (p *Process) Signal(s os.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("sending %v: %w", s, err)
+	}
+	return nil
+}
+
 // Tail returns the last lines of the output.
 func (p *Process) Tail(lines int) string {
 	text, err := os.ReadFile(p.Log)

@@ -109,6 +109,9 @@ func byReanchor(ctx context.Context, b *bench, m *linkerd.Mesh) (err error) {
 		}
 		err = errors.Join(err, x.Stop())
 	}()
+	if err := local.ApplyFile(ctx, m.Client, "manifests/controller/rotation/inplace/rbac.yaml"); err != nil {
+		return err
+	}
 	mt := m.MeshTrust()
 	if err := m.Client.Create(ctx, mt); err != nil {
 		return fmt.Errorf("creating the MeshTrust: %w", err)

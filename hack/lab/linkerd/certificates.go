@@ -63,7 +63,7 @@ func (m *Mesh) createBundle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return await(ctx, "the published bundle", func(ctx context.Context) error {
+	err = await(ctx, "the published bundle", func(ctx context.Context) error {
 		published, err := m.Published(ctx)
 		switch {
 		case err != nil:
@@ -73,6 +73,20 @@ func (m *Mesh) createBundle(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	// In an old mesh what runs has surely read what is published.
+	return season(ctx, m.options.Times.File+time.Second)
+}
+
+func season(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 func (m *Mesh) createBundleObject(ctx context.Context) error {

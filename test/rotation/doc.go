@@ -1,0 +1,7 @@
+// Package rotation holds whole rotations on a real control plane, with real
+// cert-manager and trust-manager. Every scenario has a mesh of its own in the
+// documented layout (hack/lab/linkerd), whose proxies complete handshakes all the
+// time. They share one lab and one controller, the real program under the RBAC of
+// the manifests, and run side by side. Each asserts the world: handshakes,
+// restarts, what is published and who signed the issuer.
+package rotation

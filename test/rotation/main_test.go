@@ -1,0 +1,137 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/lab/kubelet"
+	"github.com/reanchor/reanchor/hack/local"
+)
+
+// sideBySide is how many scenarios run at once. They mostly wait.
+const sideBySide = 12
+
+// env is what the scenarios share.
+var env struct {
+	lab     *lab.Lab
+	client  client.Client
+	kubelet *kubelet.Kubelet
+	dir     string
+	metrics string
+
+	mu sync.Mutex
+	// controllers are all that were ever started, by the path of their log; leader
+	// is the one that runs.
+	logs   []string
+	leader *local.Process
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", fmt.Sprint(sideBySide)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	ctrl.SetLogger(logr.Discard()) // clients ask for one
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	if env.lab, err = lab.Start(ctx, lab.Options{CertManager: true, TrustManager: true, Progress: os.Stderr}); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, env.lab.Stop()) }()
+	var remove func()
+	if env.dir, remove, err = local.TempDir(); err != nil {
+		return 1, err
+	}
+	defer remove()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return 1, err
+	}
+	if env.client, err = client.New(env.lab.Config(), client.Options{Scheme: scheme}); err != nil {
+		return 1, err
+	}
+	if env.kubelet, err = kubelet.Start(ctx, env.lab.Config(), kubelet.Options{EnvLag: 500 * time.Millisecond, FileLag: 3 * time.Second}); err != nil {
+		return 1, err
+	}
+	defer env.kubelet.Stop()
+	return runReanchor(ctx, m)
+}
+
+// runReanchor runs the tests while Reanchor runs.
+func runReanchor(ctx context.Context, m *testing.M) (code int, err error) {
+	if env.metrics, err = freeAddress(); err != nil {
+		return 1, err
+	}
+	x, err := local.Start(ctx, env.lab, env.client, local.Options{Root: "../..", Dir: env.dir, Controller: []string{"--metrics-address=" + env.metrics, "-v1"}})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, x.Stop()) }()
+	env.leader, env.logs = x.Controller, []string{x.Controller.Log, x.Webhook.Log}
+	defer func() {
+		env.leader.Stop()
+		if code != 0 {
+			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", narrow(env.leader.Tail(60)))
+		}
+	}()
+	return m.Run(), nil
+}
+
+// narrow cuts lines, of which some hold the stack of every goroutine.
+func narrow(text string) string {
+	const width = 400
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		out.WriteString(line[:min(width, len(line))])
+		if len(line) > width {
+			out.WriteString("\n")
+		}
+	}
+	return out.String()
+}
+
+// startController runs another controller, which competes for the lease.
+func startController(name string) (*local.Process, error) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	log := filepath.Join(env.dir, name+".log")
+	env.logs = append(env.logs, log)
+	return local.StartProcess(log, filepath.Join(env.dir, "reanchor"), "controller",
+		"--kubeconfig="+filepath.Join(env.dir, "controller.kubeconfig"), "--lease-duration=3s", "--metrics-address=0", "--health-address=127.0.0.1:0", "-v1")
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}

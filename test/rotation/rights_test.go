@@ -1,0 +1,120 @@
+package rotation
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
+)
+
+// grant gives the controller the rights of the manifests for this mesh: those of
+// its layout, with the names of its objects in the place of the documented ones,
+// as the README beside them has users do it.
+func (w *world) grant() {
+	w.Helper()
+	rotation := w.trust.Spec.Rotation
+	files := []string{"rotation/inplace/rbac.yaml"}
+	if rotation.Layout == v1alpha1.LayoutGenerations {
+		files = []string{"rotation/generations/rbac.yaml"}
+	}
+	if rotation.BundleWriter == v1alpha1.BundleWriterReanchor {
+		files = append(files, "rotation/bundlewriter/rbac.yaml")
+	}
+	if w.Mesh.Mesh != linkerd.DefaultName {
+		files = append(files, "linkerd-rbac.yaml", "rbac.yaml")
+	}
+	for _, file := range files {
+		w.grantFile(filepath.Join("../../manifests/controller", file))
+	}
+}
+
+func (w *world) grantFile(path string) {
+	w.Helper()
+	text, err := os.ReadFile(path)
+	w.check(err)
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
+	for {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		w.check(err)
+		u := &unstructured.Unstructured{}
+		w.check(utilyaml.Unmarshal(document, &u.Object))
+		if u.GetNamespace() == "" && filepath.Base(filepath.Dir(path)) == "controller" {
+			continue // cluster-wide, and there already
+		}
+		w.rename(u)
+		w.grantObject(u)
+	}
+}
+
+// grantObject creates a role or a binding.
+func (w *world) grantObject(u *unstructured.Unstructured) {
+	w.Helper()
+	err := retry.OnError(retry.DefaultBackoff, apierrors.IsTimeout, func() error { return w.Client.Create(w.Context(), u) })
+	w.check(client.IgnoreAlreadyExists(err))
+}
+
+// rename puts the mesh's names in the place of the documented ones.
+func (w *world) rename(u *unstructured.Unstructured) {
+	if w.Mesh.Mesh == linkerd.DefaultName {
+		return
+	}
+	suffix := "-" + w.Mesh.Mesh
+	switch u.GetNamespace() {
+	case "linkerd":
+		u.SetNamespace(w.Mesh.Mesh)
+	case "reanchor-probe":
+		u.SetNamespace(w.Probe)
+	}
+	u.SetName(u.GetName() + suffix)
+	if ref, found, _ := unstructured.NestedString(u.Object, "roleRef", "name"); found {
+		_ = unstructured.SetNestedField(u.Object, ref+suffix, "roleRef", "name")
+	}
+	rules, _, _ := unstructured.NestedSlice(u.Object, "rules")
+	for _, rule := range rules {
+		fields := rule.(map[string]any)
+		names, _, _ := unstructured.NestedStringSlice(fields, "resourceNames")
+		if len(names) == 0 {
+			continue
+		}
+		resources, _, _ := unstructured.NestedStringSlice(fields, "resources")
+		for i := range names {
+			names[i] = w.renamed(names[i], slices.Contains(resources, "clusterissuers"))
+		}
+		_ = unstructured.SetNestedStringSlice(fields, names, "resourceNames")
+	}
+	if len(rules) > 0 {
+		_ = unstructured.SetNestedSlice(u.Object, rules, "rules")
+	}
+}
+
+func (w *world) renamed(name string, clusterIssuer bool) string {
+	switch {
+	case clusterIssuer:
+		return w.ClusterIssuer
+	case name == "linkerd-anchor-kept" || name == "linkerd-anchor-carried":
+		return w.Mesh.Mesh + name[len("linkerd"):]
+	case name == "linkerd-identity-trust-roots":
+		return w.Bundle
+	case name == "linkerd-trust-anchor":
+		return w.AnchorKey().Name
+	case name == "linkerd-previous-anchor":
+		return w.PreviousKey().Name
+	default:
+		return name
+	}
+}

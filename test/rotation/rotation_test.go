@@ -1,0 +1,57 @@
+package rotation
+
+import (
+	"testing"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
+)
+
+// long is more than a rotation takes that nothing is in the way of.
+const long = 6 * time.Minute
+
+// TestRotations are all scenarios that leave Reanchor and the cluster alone.
+func TestRotations(t *testing.T) {
+	for name, scenario := range map[string]func(*testing.T){
+		"hands off: the documented layout, 40 workloads, three injectors that lag, 20,000 handshakes of which none fails": handsOff,
+		"with generations no Secret but Reanchor's own is touched":                                                        generations,
+		"a bundle that Reanchor writes itself":                                                                            ownWriter,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scenario(t)
+		})
+	}
+}
+
+func handsOff(t *testing.T) {
+	w := newWorld(t, linkerd.Options{Workloads: 40, Namespaces: 6, Rate: 120, Foreign: true}, func(mt *v1alpha1.MeshTrust) {
+		mt.Spec.Rollout = v1alpha1.RolloutSpec{} // the default budget
+	})
+	w.rotate()
+	w.complete(long)
+	w.eventually(long, func() error { return atLeast(w, 20_000) })
+	w.rotated()
+	if n, most := w.Score().MaxUnavailable, 5; n > most {
+		t.Errorf("%d pods were missing at the worst, want at most %d: a tenth of the workloads", n, most)
+	}
+}
+
+func generations(t *testing.T) {
+	o := small("generations")
+	o.Layout = v1alpha1.LayoutGenerations
+	w := newWorld(t, o, nil)
+	w.rotate()
+	w.complete(long)
+	w.rotated()
+}
+
+func ownWriter(t *testing.T) {
+	o := small("own-writer")
+	o.Layout, o.Writer = v1alpha1.LayoutGenerations, v1alpha1.BundleWriterReanchor
+	w := newWorld(t, o, nil)
+	w.rotate()
+	w.complete(long)
+	w.rotated()
+}

@@ -1,15 +1,8 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,12 +14,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/bundle/bundletest"
-	manifests "github.com/reanchor/reanchor/manifests/webhook"
 )
 
 const erlangSecret, erlangSubject = "dist-ca", "erlang distribution CA"
@@ -62,7 +53,7 @@ func TestErlangClusterWithAnExpiredCA(t *testing.T) {
 	if p := mt.Status.Pods; p.Expired != 2 || p.Stale != 2 || p.Total != 2 {
 		t.Errorf("want the two running pods expired, have %+v", p)
 	}
-	m.startWebhook()
+	m.webhookFor(m.name)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: m.name, Name: "late"}, Spec: podTemplate("late", nil).Spec}
 	m.join(&pod.ObjectMeta, &pod.Spec)
 	eventually(t, 20*time.Second, func() error { return m.denied(pod, expired) })
@@ -177,110 +168,4 @@ func (m *meshWorld) denied(pod *corev1.Pod, ca *bundletest.CA) error {
 		}
 	}
 	return nil
-}
-
-// startWebhook runs the admission edge as installed, for the namespace of this
-// mesh alone: other scenarios run beside it.
-func (m *meshWorld) startWebhook() {
-	m.t.Helper()
-	for _, object := range []client.Object{
-		&corev1.ServiceAccount{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
-	} {
-		m.install("rbac.yaml", object)
-	}
-	address, health := freeAddress(m.t), freeAddress(m.t)
-	_, port, _ := net.SplitHostPort(address)
-	mutating, validating, err := manifests.ConfigurationsFor("https://localhost:" + port)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	here := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{m.name}}
-	for i := range mutating.Webhooks {
-		s := mutating.Webhooks[i].NamespaceSelector
-		s.MatchExpressions = append(s.MatchExpressions, here)
-	}
-	for i := range validating.Webhooks {
-		s := validating.Webhooks[i].NamespaceSelector
-		s.MatchExpressions = append(s.MatchExpressions, here)
-	}
-	for _, o := range []client.Object{mutating, validating} {
-		create(m.t, o)
-		m.t.Cleanup(func() { env.client.Delete(context.Background(), o) })
-	}
-	m.runWebhook(address, health)
-}
-
-// install creates the object of a file of manifests/webhook that has its kind.
-func (m *meshWorld) install(file string, object client.Object) {
-	m.t.Helper()
-	documents, err := manifests.Documents(file)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	gvk, err := env.client.GroupVersionKindFor(object)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	for _, text := range documents {
-		if !bytes.Contains(text, []byte("\nkind: "+gvk.Kind+"\n")) {
-			continue
-		}
-		if err := yaml.UnmarshalStrict(text, object); err != nil {
-			m.t.Fatal(err)
-		}
-		if err := ignoreExists(env.client.Create(m.t.Context(), object)); err != nil {
-			m.t.Fatal(err)
-		}
-		return
-	}
-	m.t.Fatalf("%s holds no %s", file, gvk.Kind)
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func (m *meshWorld) runWebhook(address, health string) {
-	m.t.Helper()
-	dir := m.t.TempDir()
-	kubeconfig, err := kubeconfigFor(m.t.Context(), dir, "reanchor-webhook")
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(dir, "webhook.log"))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	cmd := exec.Command(env.program, "webhook", "--kubeconfig", kubeconfig, "--address", address, "--health-address", health,
-		"--host", "localhost", "--certificate-check", "1s", "--certificate-pause", "1s", "--shutdown-delay", "0s")
-	cmd.Stdout, cmd.Stderr = log, log
-	endWithParent(cmd)
-	if err := cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	m.t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait() // the exit code of a killed process says nothing
-		log.Close()
-		if text, _ := os.ReadFile(log.Name()); m.t.Failed() {
-			m.t.Logf("the webhook's log:\n%s", text)
-		}
-	})
-	eventually(m.t, 30*time.Second, func() error {
-		response, err := http.Get("http://" + health + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("the webhook is not ready: %s", response.Status)
-		}
-		return nil
-	})
 }

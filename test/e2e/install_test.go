@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,6 +109,8 @@ type controller struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
+	// metrics is the URL of its metrics.
+	metrics string
 }
 
 // startController runs the program's controller mode; it competes for the lease
@@ -119,19 +122,33 @@ func startController(dir, name, kubeconfig string) (*controller, error) {
 		return nil, err
 	}
 	defer file.Close()
+	metrics, err := unusedAddress()
+	if err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(env.program, "controller", "--kubeconfig", kubeconfig, "--lease-duration=3s",
-		"--metrics-address=0", "--health-address=127.0.0.1:0", "-v1")
+		"--metrics-address="+metrics, "--health-address=127.0.0.1:0", "-v1")
 	cmd.Stdout, cmd.Stderr = file, file
 	endWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c := &controller{cmd: cmd, log: path, done: make(chan struct{})}
+	c := &controller{cmd: cmd, log: path, done: make(chan struct{}), metrics: "http://" + metrics + "/metrics"}
 	go func() {
 		cmd.Wait() // the exit code of a killed process says nothing
 		close(c.done)
 	}()
 	return c, nil
+}
+
+// unusedAddress is one on which nobody listens at this moment.
+func unusedAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
 }
 
 func (c *controller) stop() {

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -128,6 +130,7 @@ func (m *meshWorld) nothingLeaks(namespace string, anchors ...*bundletest.CA) {
 		"an event of the mesh":     asJSON(m.t, &eventsv1.EventList{Items: events(m.t, "default")}),
 		"an event of the workload": asJSON(m.t, &eventsv1.EventList{Items: events(m.t, namespace)}),
 		"the controller's log":     string(log),
+		"the controller's metrics": m.metrics(),
 	}
 	for place, text := range places {
 		if len(text) < 500 {
@@ -139,6 +142,24 @@ func (m *meshWorld) nothingLeaks(namespace string, anchors ...*bundletest.CA) {
 			}
 		}
 	}
+}
+
+// metrics is what the controller says of all meshes, this one included.
+func (m *meshWorld) metrics() string {
+	m.t.Helper()
+	response, err := http.Get(env.leader.metrics)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `mesh="`+m.name+`"`) {
+		m.t.Error("the controller's metrics do not know the mesh")
+	}
+	return string(text)
 }
 
 func asJSON(t *testing.T, o runtime.Object) string {

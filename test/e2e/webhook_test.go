@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	manifests "github.com/reanchor/reanchor/manifests/webhook"
+)
+
+// webhookFor runs the admission edge as installed, for some namespaces alone,
+// and returns what kills its only replica.
+func (m *meshWorld) webhookFor(namespaces ...string) func() {
+	m.t.Helper()
+	for _, object := range []client.Object{
+		&corev1.ServiceAccount{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
+	} {
+		m.install("rbac.yaml", object)
+	}
+	address, health := freeAddress(m.t), freeAddress(m.t)
+	_, port, _ := net.SplitHostPort(address)
+	mutating, validating, err := manifests.ConfigurationsFor("https://localhost:" + port)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	here := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces}
+	for _, s := range []*metav1.LabelSelector{mutating.Webhooks[0].NamespaceSelector, validating.Webhooks[0].NamespaceSelector} {
+		s.MatchExpressions = append(s.MatchExpressions, here)
+	}
+	for _, o := range []client.Object{mutating, validating} {
+		create(m.t, o)
+		m.t.Cleanup(func() { env.client.Delete(context.Background(), o) })
+	}
+	return m.replicaOfTheWebhook(address, health)
+}
+
+// replicaOfTheWebhook starts one and waits until it is ready.
+func (m *meshWorld) replicaOfTheWebhook(address, health string) func() {
+	m.t.Helper()
+	dir := m.t.TempDir()
+	kubeconfig, err := kubeconfigFor(m.t.Context(), dir, "reanchor-webhook")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(dir, "webhook.log"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	cmd := exec.Command(env.program, "webhook", "--kubeconfig", kubeconfig, "--address", address, "--health-address", health,
+		"--host", "localhost", "--certificate-check", "1s", "--certificate-pause", "1s", "--shutdown-delay", "0s")
+	cmd.Stdout, cmd.Stderr = log, log
+	endWithParent(cmd)
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	kill := func() {
+		cmd.Process.Kill()
+		cmd.Wait() // the exit code of a killed process says nothing
+	}
+	m.t.Cleanup(func() {
+		kill()
+		log.Close()
+		if text, _ := os.ReadFile(log.Name()); m.t.Failed() {
+			m.t.Logf("the webhook's log:\n%s", text)
+		}
+	})
+	eventually(m.t, 30*time.Second, func() error { return answers("http://"+health+"/readyz", http.StatusOK, "") })
+	return kill
+}
+
+// install creates the object of a file of manifests/webhook that has its kind.
+func (m *meshWorld) install(file string, object client.Object) {
+	m.t.Helper()
+	documents, err := manifests.Documents(file)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	gvk, err := env.client.GroupVersionKindFor(object)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, text := range documents {
+		if !bytes.Contains(text, []byte("\nkind: "+gvk.Kind+"\n")) {
+			continue
+		}
+		if err := yaml.UnmarshalStrict(text, object); err != nil {
+			m.t.Fatal(err)
+		}
+		if err := ignoreExists(env.client.Create(m.t.Context(), object)); err != nil {
+			m.t.Fatal(err)
+		}
+		return
+	}
+	m.t.Fatalf("%s holds no %s", file, gvk.Kind)
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	address, err := unusedAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}

@@ -51,3 +51,26 @@ func TestListsAreCutAndTheirLengthIsKept(t *testing.T) {
 		t.Errorf("%d failures listed of %d", len(status.Failed), status.FailedTotal)
 	}
 }
+
+// The API server refuses a status that names a workload twice, and with it all
+// that was decided.
+func TestABlockedWorkloadIsNamedOnce(t *testing.T) {
+	key := rollout.Key{Group: "apps", Kind: "DaemonSet", Namespace: "n", Name: "d"}
+	d := rollout.Decision{Blocked: []rollout.Blocked{
+		{Key: key, Hold: rollout.Hold{Reason: v1alpha1.NodeNotReady, Message: "first"}},
+		{Key: rollout.Key{Group: "a", Kind: "Database", Namespace: "n", Name: "x"}, Hold: rollout.Hold{Reason: v1alpha1.UnknownOwner}},
+		{Key: rollout.Key{Group: "b", Kind: "Database", Namespace: "n", Name: "x"}, Hold: rollout.Hold{Reason: v1alpha1.UnknownOwner}},
+	}}
+	mt := &v1alpha1.MeshTrust{}
+	render(mt, &observation{facts: rollout.Facts{Workloads: []rollout.Workload{{Key: key, Stranded: 1}}}}, d, time.Now())
+	var names []string
+	for _, b := range mt.Status.Rollout.Blocked {
+		names = append(names, b.Kind+" "+b.Message)
+	}
+	if diff := cmp.Diff([]string{"DaemonSet first", "Database "}, names); diff != "" {
+		t.Error(diff)
+	}
+	if mt.Status.Rollout.BlockedTotal != 2 {
+		t.Errorf("%d in all", mt.Status.Rollout.BlockedTotal)
+	}
+}

@@ -3,6 +3,7 @@ package rotation
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ func render(mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision, now time
 	s.Expires = expires(o, s.Issuer)
 	storeState(&s.Rollout, d.State, o.facts.Waves)
 	s.Rollout.ETA, s.Rollout.Deadline = optionalTime(d.ETA), optionalTime(o.facts.Breaks)
-	blocked := append(blockedOf(d, o.facts.Workloads), exemptAndStale(o.owners)...)
+	blocked := distinct(append(blockedOf(d, o.facts.Workloads), exemptAndStale(o.owners)...))
 	s.Rollout.BlockedTotal = int32(len(blocked))
 	s.Rollout.Blocked = capped(blocked, v1alpha1.MaxBlocked)
 	for _, c := range conditions(mt, o, d, now) {
@@ -113,6 +114,19 @@ func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.Bloc
 		}
 	}
 	return out
+}
+
+// distinct keeps the first entry of each name: the API refuses a whole status
+// for a list with two. A DaemonSet all of whose stale pods wait for their nodes
+// is blocked by the planner too, and kinds of two groups may share their names.
+func distinct(blocked []v1alpha1.BlockedWorkload) []v1alpha1.BlockedWorkload {
+	seen := map[[3]string]bool{}
+	return slices.DeleteFunc(blocked, func(b v1alpha1.BlockedWorkload) bool {
+		name := [...]string{b.Namespace, b.Kind, b.Name} // the keys of the list
+		again := seen[name]
+		seen[name] = true
+		return again
+	})
 }
 
 // exemptAndStale lists the pods that are never touched although they are stale:

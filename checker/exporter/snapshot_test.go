@@ -30,31 +30,34 @@ func numbered(n int) *exporter.Snapshot {
 func TestAScrapeShowsOneWholeSurvey(t *testing.T) {
 	c := exporter.NewCollector("v1", true)
 	c.Publish(numbered(1))
-	snapshots := make([]*exporter.Snapshot, 200)
+	snapshots := make([]*exporter.Snapshot, 20)
 	for i := range snapshots {
-		snapshots[i] = numbered(i%20 + 1)
+		snapshots[i] = numbered(i + 1)
 	}
-	done := make(chan struct{})
+	scraped, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(done)
-		for _, s := range snapshots {
-			c.Publish(s)
+		defer close(ended)
+		for i := 0; ; i++ {
+			select {
+			case <-scraped:
+				return
+			default:
+			}
+			s := *snapshots[i%len(snapshots)]
+			c.Publish(&s)
 		}
 	}()
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			for last := false; !last; {
-				select {
-				case <-done:
-					last = true
-				default:
-				}
+			for range 50 {
 				whole(t, text(t, c))
 			}
 		})
 	}
 	wg.Wait()
+	close(scraped)
+	<-ended
 }
 
 // whole fails for a text that mixes surveys or lacks a part of one.

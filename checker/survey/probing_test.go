@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,6 +83,9 @@ func TestServersAreProbedEveryFiveMinutesOrWhenThereIsAReason(t *testing.T) {
 	now := testclock.NewFakePassiveClock(time.Now())
 	s := surveyor(t, survey.Options{NoProbe: true, Endpoints: []probe.Target{target}, Targets: scan.Targets{Paths: []string{file}}})
 	s.Clock, s.ProbeEvery = now, 5*time.Minute
+	if s.Scanner, err = scan.New(scan.Options{CheckKeys: true}); err != nil {
+		t.Fatal(err)
+	}
 
 	expect := func(when string, handshakes int32, serves *checkertest.Pair) {
 		t.Helper()
@@ -111,6 +115,15 @@ func TestServersAreProbedEveryFiveMinutesOrWhenThereIsAReason(t *testing.T) {
 	write(t, file, second)
 	expect("a file has changed", 4, second)
 	expect("and no more", 4, second)
+
+	key, err := second.KeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(strings.TrimSuffix(file, ".crt")+".key", key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect("a key has come", 5, second)
 }
 
 func TestAOneShotCheckAlwaysProbes(t *testing.T) {

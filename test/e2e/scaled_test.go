@@ -22,7 +22,7 @@ func TestADeploymentScaledToZeroIsLeftAlone(t *testing.T) {
 	apps := m.namespace("apps")
 	deployment(t, apps, "asleep", 2, nil)
 	deployment(t, apps, "falls-asleep", 1, func(d *appsv1.Deployment) {
-		d.Spec.Template.Annotations = map[string]string{lab.NeverReadyAnnotation: "true"}
+		d.Spec.Template.Annotations = map[string]string{lab.NeverReadyAnnotation: "true", lab.ReadyDelayAnnotation: "100ms"}
 	})
 	deployment(t, apps, "awake", 1, nil)
 	heal(t, apps, "falls-asleep")

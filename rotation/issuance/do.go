@@ -34,10 +34,7 @@ func (s *Store) Do(ctx context.Context, mt *v1alpha1.MeshTrust, a lifecycle.Acti
 	if !ok {
 		return fmt.Errorf("carrying out %q: no such verb", a.Verb)
 	}
-	if err := do(ctx); err != nil {
-		return fmt.Errorf("carrying out %s: %w", a.Verb, sealed(err))
-	}
-	return nil
+	return sealed(do(ctx))
 }
 
 func (w *writing) verbs() map[lifecycle.Verb]func(context.Context) error {
@@ -61,7 +58,7 @@ func (w *writing) verbs() map[lifecycle.Verb]func(context.Context) error {
 // admission webhook's answer might.
 func sealed(err error) error {
 	// PEM, and its beginning in base64.
-	if !strings.Contains(err.Error(), "-----BEGIN") && !strings.Contains(err.Error(), "LS0tLS1CRUdJTi") {
+	if err == nil || !strings.Contains(err.Error(), "-----BEGIN") && !strings.Contains(err.Error(), "LS0tLS1CRUdJTi") {
 		return err
 	}
 	var status apierrors.APIStatus

@@ -27,7 +27,9 @@ func (p *planner) createAnchor() bool {
 	if p.state.To == nil {
 		n := p.nextGeneration()
 		name := fmt.Sprintf("%s-anchor-%d", p.facts.Mesh, n)
-		p.state.To = &Replaced{Certificate: v1alpha1.ObjectRef{Namespace: p.facts.Policy.AnchorNamespace, Name: name}, SecretName: name, Revision: int64(n)}
+		p.state.To = &Replaced{
+			Certificate: v1alpha1.ObjectRef{Namespace: p.facts.Policy.AnchorNamespace, Name: name}, SecretName: p.newSecret(name), Revision: int64(n),
+		}
 	}
 	for i := range p.facts.Anchors {
 		if c := &p.facts.Anchors[i]; c.Ref == p.state.To.Certificate {
@@ -54,6 +56,15 @@ func (p *planner) awaitAnchor(c *Certificate) bool {
 	default:
 		return p.wait(v1alpha1.AnchorIssuing, "the new anchor is being issued")
 	}
+}
+
+// newSecret is the name of a generation's Secret, which no earlier run has used.
+// cert-manager leaves the Secret of a deleted Certificate behind, and takes it
+// over for another of that name instead of issuing: after an aborted run the
+// number is free again, and what is left of it may have expired.
+func (p *planner) newSecret(certificate string) string {
+	uid := p.facts.Run.UID
+	return certificate + "-" + uid[:min(8, len(uid))]
 }
 
 func (p *planner) nextGeneration() int {

@@ -21,14 +21,18 @@ func Next(f Facts, now time.Time) Decision {
 			}
 		}
 	}
+	unread := f.unread()
 	switch {
 	case f.Policy.Suspend:
 		p.decide(v1alpha1.Suspended, "spec.suspend of the MeshTrust is true: nothing is written")
 		return p.decision
+	case f.Run != nil && f.Run.Deleting:
+		p.release()
+	case unread.Reason != "":
+		p.again(now.Add(recheck))
+		p.block(unread.Reason, unread.Message)
 	case f.Run == nil:
 		p.decide(v1alpha1.Standing, "no rotation runs")
-	case f.Run.Deleting:
-		p.release()
 	case p.state.Outcome != "":
 		p.decide(outcomeReason(p.state), "the rotation has ended")
 	case f.Run.Suspend:
@@ -37,7 +41,9 @@ func Next(f Facts, now time.Time) Decision {
 	default:
 		p.run()
 	}
-	p.stand()
+	if unread.Reason == "" {
+		p.stand()
+	}
 	return p.finish()
 }
 

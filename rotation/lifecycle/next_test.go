@@ -128,10 +128,50 @@ func TestNext(t *testing.T) {
 			outcome{Reason: v1alpha1.Standing, Does: []string{"DeleteAnchor one"}},
 		},
 
+		// What a Certificate issued last is not known.
+		"an issuer that is not known releases nothing and sends nobody back": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseDrainLeaves)
+				x.confirmed()
+				x.Issuers[0].Held, x.Issuers[0].Revision = true, 3
+				x.Issuers[0].Issued, x.Issuers[0].SignedBy = nil, bundle.Set{}
+			},
+			outcome{Phase: v1alpha1.PhaseDrainLeaves, Reason: v1alpha1.NotObserved, Blocked: true},
+		},
+		"nor does an anchor in place that is not known": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseRolling)
+				x.Anchors[0].Issued, x.Anchors[0].Revision = nil, 2
+			},
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.NotObserved, Blocked: true},
+		},
+		"without a rotation it drops no copy that may be needed": {
+			func(x *fixture) {
+				x.inPlace()
+				x.keep()
+				x.Issuers[0].Issued, x.Issuers[0].SignedBy, x.Issuers[0].Revision = nil, bundle.Set{}, 3
+			},
+			outcome{Reason: v1alpha1.NotObserved, Blocked: true},
+		},
+		"a dropped generation that is not known is in nobody's way": {
+			func(x *fixture) {
+				c := certificate("mesh-anchor-0", 0, nil)
+				c.Labelled, c.Revision = false, 1
+				x.Anchors = append(x.Anchors, c)
+			},
+			outcome{Reason: v1alpha1.Standing},
+		},
+
 		// Preflight and NewAnchor.
 		"a rotation creates the next generation, once its intent is stored": {
 			func(x *fixture) { x.begin(v1alpha1.PhasePreflight) },
-			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.AnchorIssuing, Does: []string{"CreateAnchor mesh-anchor-2"}},
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.AnchorIssuing, Does: []string{"CreateAnchor mesh-anchor-2 mesh-anchor-2-run-uid"}},
+		},
+		"the Secret of a generation has a name that no earlier run has used": {
+			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Run.UID = "0a1b2c3d-0000-0000-0000-000000000000" },
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.AnchorIssuing, Does: []string{"CreateAnchor mesh-anchor-2 mesh-anchor-2-0a1b2c3d"}},
 		},
 		"what is missing blocks Preflight": {
 			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Checks.Missing = "get x" },

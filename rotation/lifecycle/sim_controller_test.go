@@ -340,8 +340,34 @@ func (w *world) facts(c *controller) lifecycle.Facts {
 	if w.run != nil {
 		f.Run = &lifecycle.Run{Name: w.run.name, UID: w.run.uid, Suspend: w.run.suspend, Abort: w.run.abort, Acknowledge: w.run.ack, State: w.run.state}
 	}
+	w.unread(&f)
 	w.mutate(&f)
 	return f
+}
+
+// taken takes an unread Certificate for one that never issued anything, in the
+// worlds that lack the rule against that.
+func (w *world) taken(c *lifecycle.Certificate) {
+	if w.cfg.mutant == noUnread {
+		c.Revision = 0
+	}
+}
+
+// unread hides now and then what a Certificate issued while the next is on its
+// way: cert-manager has deleted its request by then.
+func (w *world) unread(f *lifecycle.Facts) {
+	if c := &f.Issuers[0]; c.Issuing && w.rng.IntN(6) == 0 {
+		c.Issued, c.SignedBy = nil, bundle.Set{}
+		w.taken(c)
+		w.tally["issuers unread"]++
+	}
+	for i := range f.Anchors {
+		if c := &f.Anchors[i]; c.Issuing && c.Issued != nil && w.rng.IntN(6) == 0 {
+			c.Issued = nil
+			w.taken(c)
+			w.tally["anchors unread"]++
+		}
+	}
 }
 
 func (w *world) policy() lifecycle.Policy {
@@ -379,7 +405,7 @@ func (w *world) anchorFact(c *simCert) lifecycle.Certificate {
 func (w *world) issuerFact() lifecycle.Certificate {
 	c := &w.issuer
 	return lifecycle.Certificate{
-		Ref: v1alpha1.ObjectRef{Namespace: "linkerd", Name: c.name}, ResourceVersion: rvOf(c.rv), SecretName: c.secret,
+		Ref: v1alpha1.ObjectRef{Namespace: "linkerd", Name: c.name}, ResourceVersion: rvOf(c.rv), SecretName: c.secret, Revision: int64(max(c.revision, 1)),
 		Issued:   &bundle.Anchor{Fingerprint: bundle.Fingerprint{0xff, byte(c.id >> 8), byte(c.id)}, NotBefore: c.notBefore, NotAfter: c.notAfter},
 		SignedBy: w.ca.set(1 << c.signer), Issuing: c.issuing, FailedAt: c.failedAt,
 		CanHold: true, Held: c.held, HoldSeen: c.heldSeen, RenewalTime: c.notBefore.Add(simRenewAfter),

@@ -48,6 +48,7 @@ const (
 	noLeafTime
 	noUnknown
 	noPending
+	noUnread
 )
 
 // mutate takes away what a controller sees.
@@ -85,7 +86,7 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 	if cfg.mutant == none || cfg.mutant == actFirst || cfg.mutant == noI9 || cfg.mutant == noConflict {
 		w.cfg.inPlace, w.cfg.writer = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
 	}
-	w.cfg.inPlace = w.cfg.inPlace || cfg.mutant == noStanding || cfg.mutant == noHold
+	w.cfg.inPlace = w.cfg.inPlace || cfg.mutant == noStanding || cfg.mutant == noHold || cfg.mutant == noUnread
 	w.cfg.restart = w.rng.IntN(3) == 0
 	w.cfg.short = cfg.mutant == none && w.rng.IntN(10) == 0
 	w.cfg.hostile = w.rng.IntN(8) == 0 || cfg.mutant == noI9
@@ -438,19 +439,20 @@ func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 		rule mutant
 		want []string // the invariants that it serves
 	}{
-		"gate I1":                                 {noGateSwitch, []string{"I1:", "handshake:"}},
-		"gate I2":                                 {noGateLeaf, []string{"I2:", "handshake:"}},
-		"I9":                                      {noI9, []string{"I9:"}},
-		"the injector fence":                      {noFence, []string{"I1:", "handshake:"}},
-		"ConfirmIssuer":                           {noConfirm, []string{"I2:", "handshake:"}},
-		"the pointer rule of Generations":         {noPointer, []string{"I1:", "handshake:"}},
-		"the standing rule of InPlace":            {noStanding, []string{"I2:", "handshake:"}},
-		"the intent is stored before a write":     {actFirst, []string{"intent:", "I1:", "I2:", "handshake:"}},
-		"a write on an older version is refused":  {noConflict, []string{"intent:", "I1:", "I2:", "I9:", "handshake:"}},
-		"renewals are held back (InPlace)":        {noHold, []string{"I1:", "handshake:"}},
-		"leaves outlive the issuer that signed":   {noLeafTime, []string{"I2:", "handshake:"}},
-		"what is unknown is in the way (I8)":      {noUnknown, []string{"I1:", "handshake:"}},
-		"a terminating or pending pod is counted": {noPending, []string{"I1:", "I2:", "handshake:"}},
+		"gate I1":                                      {noGateSwitch, []string{"I1:", "handshake:"}},
+		"gate I2":                                      {noGateLeaf, []string{"I2:", "handshake:"}},
+		"I9":                                           {noI9, []string{"I9:"}},
+		"the injector fence":                           {noFence, []string{"I1:", "handshake:"}},
+		"ConfirmIssuer":                                {noConfirm, []string{"I2:", "handshake:"}},
+		"the pointer rule of Generations":              {noPointer, []string{"I1:", "handshake:"}},
+		"the standing rule of InPlace":                 {noStanding, []string{"I2:", "handshake:"}},
+		"the intent is stored before a write":          {actFirst, []string{"intent:", "I1:", "I2:", "handshake:"}},
+		"a write on an older version is refused":       {noConflict, []string{"intent:", "I1:", "I2:", "I9:", "handshake:"}},
+		"renewals are held back (InPlace)":             {noHold, []string{"I1:", "handshake:"}},
+		"leaves outlive the issuer that signed":        {noLeafTime, []string{"I2:", "handshake:"}},
+		"what is unknown is in the way (I8)":           {noUnknown, []string{"I1:", "handshake:"}},
+		"a terminating or pending pod is counted":      {noPending, []string{"I1:", "I2:", "handshake:"}},
+		"what is not known of a Certificate stops all": {noUnread, []string{"I1:", "handshake:"}},
 	}
 	for name, c := range rules {
 		t.Run(name, func(t *testing.T) {

@@ -2,9 +2,11 @@ package lifecycle
 
 import (
 	"crypto/x509"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 )
 
@@ -185,4 +187,27 @@ func (f *Facts) verified(set bundle.Set, now time.Time) bool {
 		}
 	}
 	return len(f.Issuers) > 0
+}
+
+// unread says of which Certificate that the mesh depends on it is not known what
+// it issued last: while the next revision is issued, or because its request is
+// gone. Every rule would take it for one that issued nothing, and release what is
+// held, so nothing is decided then.
+func (f *Facts) unread() Hold {
+	unknown := func(c Certificate) bool { return c.Issued == nil && c.Revision > 0 }
+	list, at := f.Issuers, slices.IndexFunc(f.Issuers, unknown)
+	if at < 0 {
+		list = f.Anchors
+		at = slices.IndexFunc(list, func(c Certificate) bool { return unknown(c) && f.bears(c) })
+	}
+	if at < 0 {
+		return Hold{}
+	}
+	return Hold{v1alpha1.NotObserved, fmt.Sprintf(
+		"what Certificate %s/%s issued last cannot be read, since its CertificateRequest is gone; it is known again when it has been renewed", list[at].Ref.Namespace, list[at].Ref.Name)}
+}
+
+// bears reports whether an anchor is a source of the bundle, or signs.
+func (f *Facts) bears(c Certificate) bool {
+	return f.Policy.inPlace() || c.Labelled || c.SecretName == f.Pointer.SecretName
 }

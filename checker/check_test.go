@@ -190,6 +190,17 @@ func timeCases() map[string]ruleCase {
 				return files(file("/pki/ca.crt", p.issue(checkertest.Spec{CN: "x", CA: true, NotBefore: now().Add(-300 * day), NotAfter: now().Add(65 * day)}, nil)))
 			},
 		},
+		"a CA of two years with most of its life left is fine": {
+			facts: func(p *pki) checker.Facts {
+				return files(file("/pki/ca.crt", p.issue(checkertest.Spec{CN: "x", CA: true, NotBefore: now().Add(-430 * day), NotAfter: now().Add(300 * day)}, nil)))
+			},
+		},
+		"a CA of 400 days in its last third is a warning": {
+			facts: func(p *pki) checker.Facts {
+				return files(file("/pki/ca.crt", p.issue(checkertest.Spec{CN: "x", CA: true, NotBefore: now().Add(-340 * day), NotAfter: now().Add(60 * day)}, nil)))
+			},
+			want: []string{"warning expiring /pki/ca.crt"},
+		},
 		"a keypair that only looks like a CA may be expired": {
 			facts: func(p *pki) checker.Facts {
 				return files(p.caFile(), with(file("/pki/sa.crt", p.leaf(checkertest.Spec{NotAfter: now().Add(-day)})), func(f *checker.File) { f.Use.DatesDoNotMatter = true }))
@@ -266,6 +277,16 @@ func chainCases() map[string]ruleCase {
 			},
 			want: []string{"critical chain_bad_signature /pki/a.crt"},
 		},
+		"a leaf that names the key of a CA elsewhere and is not signed by it is critical": {
+			facts: func(p *pki) checker.Facts {
+				named := *p.ca.Cert
+				named.PublicKey = nil
+				other := p.issue(root("other"), nil)
+				forged := p.issue(checkertest.Spec{CN: "forged", DNS: []string{"forged"}}, &checkertest.Pair{Cert: &named, Key: other.Key})
+				return files(p.caFile(), file("/elsewhere/a.crt", forged))
+			},
+			want: []string{"critical chain_bad_signature /elsewhere/a.crt"},
+		},
 		"a bundle with the old and the new CA is fine for leaves of both": {
 			facts: func(p *pki) checker.Facts {
 				next := p.issue(root("kubernetes"), nil)
@@ -300,6 +321,12 @@ func chainCases() map[string]ruleCase {
 			facts: func(p *pki) checker.Facts {
 				middle := p.issue(checkertest.Spec{CN: "middle", CA: true, NotAfter: now().Add(2000 * day), NotBefore: now().Add(-day)}, p.ca)
 				return files(file("/x/a.crt", p.issue(checkertest.Spec{CN: "a", DNS: []string{"a"}}, middle), middle), p.caFile())
+			},
+		},
+		"an intermediate whose root is not here is the root of what is here": {
+			facts: func(p *pki) checker.Facts {
+				middle := p.issue(checkertest.Spec{CN: "middle", CA: true, NotAfter: now().Add(2000 * day), NotBefore: now().Add(-day)}, p.ca)
+				return files(file("/x/ca.crt", middle), file("/x/a.crt", p.issue(checkertest.Spec{CN: "a", DNS: []string{"a"}}, middle)))
 			},
 		},
 		"an orphan's CA verifies nothing that is in use": {
@@ -490,6 +517,13 @@ func shapeCases() map[string]ruleCase {
 				return files(p.caFile(), checker.File{Source: checker.SourceFile, Path: "/pki/a.crt", Certs: []*checker.Cert{&c}})
 			},
 			want: []string{"warning weak_sig /pki/a.crt"},
+		},
+		"nobody verifies the signature of a root": {
+			facts: func(p *pki) checker.Facts {
+				c := *p.ca.Checked()
+				c.SignatureAlgorithm = x509.SHA1WithRSA
+				return files(checker.File{Source: checker.SourceFile, Path: "/pki/ca.crt", Certs: []*checker.Cert{&c}})
+			},
 		},
 		"a server named only by its common name is a warning": {
 			facts: of(checkertest.Spec{CN: "api.example.com", Usages: checkertest.ServerOnly()}, checker.Use{}),

@@ -7,8 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
+	"math"
 	"math/big"
 	"strings"
 	"testing"
@@ -183,5 +185,43 @@ func TestEncryptedKeys(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAKeyThatAsksForTooMuchWorkIsNotDecrypted: the file says how often its
+// passphrase is to be hashed.
+func TestAKeyThatAsksForTooMuchWorkIsNotDecrypted(t *testing.T) {
+	type derivation struct {
+		Salt       []byte
+		Iterations int
+	}
+	type function struct {
+		OID    asn1.ObjectIdentifier
+		Params any
+	}
+	type key struct {
+		Algorithm function
+		Data      []byte
+	}
+	der, err := asn1.Marshal(key{
+		Algorithm: function{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}, struct{ KDF, Cipher function }{
+			function{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 12}, derivation{make([]byte, 8), math.MaxInt32}},
+			function{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}, make([]byte, 16)},
+		}},
+		Data: make([]byte, 32),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der})
+	got := make(chan string, 1)
+	go func() { got <- summary(decode.New([]byte("secret")).Decode(text)) }()
+	select {
+	case s := <-got:
+		if !strings.HasSuffix(s, " encrypted_key") {
+			t.Errorf("%s, want that it is encrypted", s)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it is being decrypted")
 	}
 }

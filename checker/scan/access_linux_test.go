@@ -108,3 +108,13 @@ func TestAFileThatGrowsIsReadNoFurtherThanTheLimit(t *testing.T) {
 	p := &place{t: t, Scanner: s}
 	p.expect(paths("/proc/self/status"), "/proc/self/status: too_large")
 }
+
+func TestAClosedDataDirectoryIsNoEvidence(t *testing.T) {
+	p := newPlace(t)
+	p.cert("/mnt/master-vol-1/pki/"+checkertest.Token+"/peers/me.crt", "me")
+	p.write("/mnt/master-vol-1/data/"+checkertest.OrphanToken+"/x", nil)
+	p.forbid("/mnt/master-vol-1/data")
+	if got := orphans(p.asNobody(paths("/mnt"))); len(got) > 0 {
+		t.Errorf("orphans %v, want none: nobody knows what is below data", got)
+	}
+}

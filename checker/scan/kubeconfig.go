@@ -39,8 +39,6 @@ func (s *Scanner) decodeKubeconfig(data []byte) *content {
 // kubeconfigFiles makes one file of each embedded certificate.
 func kubeconfigFiles(file checker.File, c *content, checkKeys bool) ([]checker.File, []reference) {
 	file.Source = checker.SourceKubeconfig
-	// The mode is judged for key files; kubeconfigs may be shared on purpose.
-	file.Mode = 0
 	var files []checker.File
 	if len(c.faults) > 0 {
 		broken := file

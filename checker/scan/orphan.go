@@ -65,11 +65,7 @@ func submatch(expression *regexp.Regexp, literal, text string) []string {
 // orphanToken: StopEtcd moves data/<token> to data-trashcan and leaves
 // pki/<token> behind (etcd-manager pkg/etcd/etcdserver.go).
 func (s *Scanner) orphanToken(base, token string) string {
-	data := s.tree.look(path.Join(base, "data"))
-	if data.err != nil || !data.info.IsDir() {
-		return ""
-	}
-	tokens, err := os.ReadDir(data.real)
+	tokens, err := os.ReadDir(s.tree.look(path.Join(base, "data")).real)
 	if err != nil || slices.ContainsFunc(tokens, func(e os.DirEntry) bool { return e.Name() == token }) {
 		return ""
 	}

@@ -77,6 +77,15 @@ func TestAKeyWithAnotherNameIsNotCompared(t *testing.T) {
 	}
 }
 
+func TestAKeyFileWithoutAKeyIsTold(t *testing.T) {
+	p := newPlace(t)
+	pair := p.cert("/v/x.crt", "x")
+	p.write("/v/x.key", pair.CertPEM())
+	if diff := cmp.Diff([]string{"info key_unreadable /v/x.key"}, mismatches(p.look(paths("/v")))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestAKeyInTheCertificatesOwnFileIsCompared(t *testing.T) {
 	p := newPlace(t)
 	right, wrong := p.issue("x", false), p.issue("y", false)

@@ -217,6 +217,26 @@ func TestAFileOfFiveGigabytesIsNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.expect(paths("/v"), "/v/a.crt: a", "/v/huge.crt: too_large")
+	if got := p.look(paths("/v/huge.crt")).Files[0].Faults[0].Detail; !strings.Contains(got, "5368709120 bytes") {
+		t.Errorf("%q does not say how large it is", got)
+	}
+}
+
+func TestAFileNamedLikeACAMustHoldOne(t *testing.T) {
+	p := newPlace(t)
+	p.write("/v/ca.crt", p.ca.CertPEM())
+	for _, name := range []string{"/v/sub/ca.crt", "/v/client-ca.pem", "/v/rica.crt"} {
+		p.cert(name, "leaf")
+	}
+	var got []string
+	report := judge(p.look(paths("/v")))
+	for f := range report.All() {
+		got = append(got, string(f.ID)+" "+f.Path)
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"ca_flag /v/client-ca.pem", "ca_flag /v/sub/ca.crt"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func TestAFileThatStaysHalfWrittenIsReported(t *testing.T) {
@@ -335,6 +355,21 @@ func TestAnEmbeddedKeyIsCompared(t *testing.T) {
 	for _, f := range p.look(paths("/etc/kubernetes/admin.conf")).Files {
 		if strings.HasPrefix(f.Key, "users/") && (len(f.Keys) != 1 || f.Keys[0] != f.Certs[0].SPKI) {
 			t.Errorf("keys %v, want that of the certificate", f.Keys)
+		}
+	}
+}
+
+// TestRenewingAKubeconfigDoesNotRenewItsCA: what renews the client certificate
+// would be the wrong advice for the CA beside it.
+func TestRenewingAKubeconfigDoesNotRenewItsCA(t *testing.T) {
+	p := newPlace(t)
+	if err := checkertest.Write(p.root, checkertest.Kubeadm, checkertest.Options{Now: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	targets := scan.Targets{Profiles: []profile.Profile{profile.Kubeadm()}}
+	for _, f := range p.look(targets).Files {
+		if f.Source == checker.SourceKubeconfig && (f.Use.Renew == "") != f.Certs[0].IsCA {
+			t.Errorf("%s %s: remedy %q", f.Path, f.Key, f.Use.Renew)
 		}
 	}
 }

@@ -122,7 +122,9 @@ func (r *reading) issuers(ctx context.Context, list []*unstructured.Unstructured
 		}
 		c.SignedBy = lifecycle.SignedBy(chain, r.known)
 		if own == nil || c.Ref != *own {
-			out = append(out, c)
+			if !neverIssued(u, c) {
+				out = append(out, c)
+			}
 			continue
 		}
 		if c.Issued == nil {
@@ -135,6 +137,13 @@ func (r *reading) issuers(ctx context.Context, list []*unstructured.Unstructured
 		return cmp.Or(cmp.Compare(a.Ref.Namespace, b.Ref.Namespace), cmp.Compare(a.Ref.Name, b.Ref.Name))
 	})
 	return out, nil
+}
+
+// neverIssued reports whether a Certificate has issued nothing so far and is not
+// about to. One that cannot be issued at all must not keep a rotation from its
+// end: no leaf chains to it.
+func neverIssued(u *unstructured.Unstructured, c lifecycle.Certificate) bool {
+	return c.Revision == 0 && !c.Issuing && timeAt(u, "status", "notAfter").IsZero()
 }
 
 func refOf(u *unstructured.Unstructured) v1alpha1.ObjectRef {

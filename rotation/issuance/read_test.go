@@ -246,12 +246,13 @@ func TestGenerationsAreTheMeshsOwnLabelledCertificates(t *testing.T) {
 
 func TestOtherCertificatesOfTheClusterIssuerCountAsIssuers(t *testing.T) {
 	w := newWorld(t, v1alpha1.LayoutGenerations)
-	for _, name := range []string{"z", "a"} {
+	for _, name := range []string{"z", "a", "n"} {
 		w.add("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {namespace: aaa, name: " + name + ", uid: uid-" + name +
 			"}\nspec: {secretName: x, issuerRef: {name: linkerd-identity-issuer, kind: ClusterIssuer, group: cert-manager.io}}\n")
 	}
 	// An Issuer of the same name is another.
 	w.add("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {namespace: aaa, name: b}\nspec: {secretName: x, issuerRef: {name: linkerd-identity-issuer, kind: Issuer}}\n")
+	w.edit("Certificate/aaa/z", "status", map[string]any{"notAfter": stamp(now)}) // restored from a backup
 	w.issued("aaa/a", 3, w.a.Intermediate("a", bundletest.From(now.Add(-time.Hour), time.Hour)))
 	got := w.read().Issuers
 	var names []string

@@ -220,6 +220,15 @@ func TestNext(t *testing.T) {
 			},
 			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.IssuerRenewsTooSoon, Does: []string{"Renew issuer"}},
 		},
+		"in place, another issuer of which nothing is known is held as well": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhasePreflight)
+				x.Issuers = append(x.Issuers, certificate("other", 0, nil))
+			},
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.KeepingOldAnchor, Does: []string{
+				"HoldRenewal issuer on", "HoldRenewal mesh-anchor-1 on", "KeepAnchor mesh-anchor-1 mesh-anchor-kept"}},
+		},
 		"in place without the field, an issuer that renews itself before the roll would end is renewed first": {
 			func(x *fixture) {
 				x.inPlace()

@@ -114,12 +114,17 @@ func (p *planner) inTime() bool {
 }
 
 // mustEndBy is when every pod must trust the new anchor: at the issuer's next
-// renewal or, where that can be held back, before its leaves are cut short.
+// renewal or, where that can be held back, before its leaves are cut short; zero
+// when that is not known.
 func (p *planner) mustEndBy(c *Certificate) time.Time {
-	if c.CanHold {
+	switch {
+	case c.Issued == nil:
+		return noTime
+	case c.CanHold:
 		return c.Issued.NotAfter.Add(-p.spareLife())
+	default:
+		return c.RenewalTime
 	}
-	return c.RenewalTime
 }
 
 // freshen renews an issuer before the rotation begins.

@@ -30,7 +30,7 @@ const (
 )
 
 // benchTargets are what the benchmark fails above, in the order of its line.
-func benchTargets() [3]int { return [...]float64{1500, 150, 100} }
+func benchTargets() [3]int { return [...]int{1500, 150, 100} }
 
 // benchLine is what the child and the benchmark print.
 const benchLine = "BENCH checker files=10000 cold_ms=%d warm_ms=%d rss_mb=%d\n"

@@ -538,6 +538,13 @@ func shapeCases() map[string]ruleCase {
 			facts: of(checkertest.Spec{CN: "etcd-a", DNS: []string{"etcd-a"}, Usages: checkertest.ServerOnly()}, server),
 			want:  []string{"warning eku_missing /pki/a.crt"},
 		},
+		"only the first certificate of a file is used for its role": {
+			facts: func(p *pki) checker.Facts {
+				f := file("/pki/a.crt", p.leaf(checkertest.Spec{Usages: checkertest.Both()}), p.leaf(checkertest.Spec{Usages: checkertest.ServerOnly()}))
+				f.Use = server
+				return files(p.caFile(), f)
+			},
+		},
 		"a certificate without usages may do anything": {facts: of(checkertest.Spec{CN: "etcd-a", DNS: []string{"etcd-a"}}, server)},
 		"a leaf where a CA should be is a warning": {
 			facts: of(checkertest.Spec{CN: "x", DNS: []string{"x"}}, checker.Use{Purpose: checker.CA}),

@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -113,6 +114,11 @@ func (m *Mesh) publishPlain(ctx context.Context) error {
 	}
 	if err := m.Client.Create(ctx, cm); err != nil {
 		return fmt.Errorf("publishing the bundle: %w", err)
+	}
+	// Handed over: nobody owns it.
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"managedFields":[{}]}}`))
+	if err := m.Client.Patch(ctx, cm, patch); err != nil {
+		return fmt.Errorf("handing the bundle over: %w", err)
 	}
 	return nil
 }

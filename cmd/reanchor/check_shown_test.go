@@ -173,7 +173,7 @@ func (s *session) serve(args []string) string {
 		select {
 		case line := <-logs.lines:
 			said += line
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			s.t.Fatalf("the exporter only says %q", said)
 		}
 	}

@@ -272,7 +272,7 @@ func TestServing(t *testing.T) {
 		select {
 		case line := <-logs.lines:
 			return line
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("the daemon says nothing")
 			return ""
 		}

@@ -14,79 +14,77 @@ import (
 	"slices"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
-	"github.com/reanchor/reanchor/hack/local"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
 )
 
-// stamp: every meshed pod says which bundle it carries.
+// The Deployment that is created while everything looks on.
+const (
+	shop    = "shop"
+	checkIn = "web"
+	replica = 2
+)
+
+// stamp: a new pod says which bundle it carries.
 func (w *world) stamp(ctx context.Context) error {
 	heading(w.out, "Stamp")
-	if err := local.Apply(ctx, w.client, meshTrustYAML); err != nil {
+	step(w.out, fmt.Sprintf("deploying %s/%s, %d pods", shop, checkIn, replica))
+	if err := w.createNamespace(ctx, shop); err != nil {
 		return err
 	}
-	if err := w.awaitConverged(ctx, time.Minute); err != nil {
-		return err
+	d := linkerd.Deployment(linkerd.Workload{Namespace: shop, Kind: "Deployment", Name: checkIn, Pods: replica}, false)
+	if err := w.client.Create(ctx, d); err != nil {
+		return fmt.Errorf("creating a Deployment: %w", err)
 	}
-	step(w.out, fmt.Sprintf("deploying %d workloads of %d pods in %d namespaces", namespaces*perNamespace, replicas, namespaces))
-	if err := w.deploy(ctx); err != nil {
-		return err
-	}
-	if err := w.awaitPods(ctx); err != nil {
+	var pods []corev1.Pod
+	err := w.await(ctx, time.Minute, "its pods to be ready", func() (bool, error) {
+		var err error
+		pods, err = w.pods(ctx, client.InNamespace(shop))
+		return len(pods) == replica && !slices.ContainsFunc(pods, unready), err
+	})
+	if err != nil {
 		return err
 	}
 	set, err := w.published(ctx)
 	if err != nil {
 		return err
 	}
-	w.stamped, err = w.countStamped(ctx, set)
-	if err != nil {
+	if err := stamped(pods, set); err != nil {
 		return err
 	}
-	step(w.out, fmt.Sprintf("%d pods carry the stamp %s", w.stamped, set.Hash()[:15]+"..."))
+	step(w.out, fmt.Sprintf("both carry the stamp %s, good until %s", short(set.Hash()), pods[0].Annotations[v1alpha1.TrustBundleNotAfterAnnotation]))
 	return nil
 }
 
-// awaitPods waits until the application runs as it should, with no old pod left.
-func (w *world) awaitPods(ctx context.Context) error {
-	const want = namespaces * perNamespace * replicas
-	return w.await(ctx, 2*time.Minute, fmt.Sprintf("%d ready pods", want), func() (bool, error) {
-		pods, err := w.pods(ctx)
-		unready := slices.ContainsFunc(pods, func(p corev1.Pod) bool {
-			return p.DeletionTimestamp != nil || !slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-				return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-			})
-		})
-		return len(pods) == want && !unready, err
+func unready(p corev1.Pod) bool {
+	return p.DeletionTimestamp != nil || !slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
 }
 
-// countStamped checks each pod's stamp against what it really carries, and that
-// against the published bundle.
-func (w *world) countStamped(ctx context.Context, published bundle.Set) (int, error) {
-	pods, err := w.pods(ctx)
-	if err != nil {
-		return 0, err
-	}
+func short(hash string) string { return hash[:15] + "..." }
+
+// stamped checks each pod's stamp against what it really carries, and that
+// against the bundle that it was given.
+func stamped(pods []corev1.Pod, want bundle.Set) error {
 	for i := range pods {
 		carried, err := carries(&pods[i])
 		switch {
 		case err != nil:
-			return 0, err
-		case !carried.Equal(published):
-			return 0, fmt.Errorf("pod %s carries %d anchors, not the published %d", pods[i].Name, carried.Len(), published.Len())
+			return err
+		case !carried.Equal(want):
+			return fmt.Errorf("pod %s carries %d anchors, not the %d that it was given", pods[i].Name, carried.Len(), want.Len())
 		case pods[i].Annotations[v1alpha1.TrustBundleHashAnnotation] != carried.Hash():
-			return 0, fmt.Errorf("pod %s has the stamp %q and carries %s", pods[i].Name, pods[i].Annotations[v1alpha1.TrustBundleHashAnnotation], carried.Hash())
+			return fmt.Errorf("pod %s has the stamp %q and carries %s", pods[i].Name, pods[i].Annotations[v1alpha1.TrustBundleHashAnnotation], carried.Hash())
 		}
 	}
-	return len(pods), nil
+	return nil
 }
 
 // carries reads a pod's anchors where its proxy does.
@@ -111,8 +109,7 @@ func (w *world) deny(ctx context.Context) error {
 		return err
 	}
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop-1", Name: "left-behind",
-			Labels: map[string]string{"linkerd.io/control-plane-ns": "linkerd"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: shop, Name: "left-behind", Labels: map[string]string{linkerd.ControlPlaneLabel: w.mesh.Mesh}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "linkerd-proxy", Image: "proxy",
 			Env: []corev1.EnvVar{{Name: anchorsVariable, Value: expired}}}}},
 	}
@@ -145,90 +142,4 @@ func expiredAnchor() (string, error) {
 		return "", fmt.Errorf("making a certificate: %w", err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
-}
-
-// roll: a new anchor widens the bundle, and every workload is rolled once.
-func (w *world) roll(ctx context.Context) error {
-	heading(w.out, "Roll")
-	before, err := w.pods(ctx)
-	if err != nil {
-		return err
-	}
-	if err := w.issueAnchor(ctx, 2); err != nil {
-		return err
-	}
-	if err := w.awaitAnchors(ctx, 2); err != nil {
-		return err
-	}
-	step(w.out, "trust-manager has published both; every running pod is stale now")
-	if err := w.watch(ctx); err != nil {
-		return err
-	}
-	if err := w.awaitPods(ctx); err != nil {
-		return err
-	}
-	return w.checkRolled(ctx, before)
-}
-
-// checkRolled asks the cluster, not Reanchor: all pods are new and carry both
-// anchors, and every Deployment has had just one roll.
-func (w *world) checkRolled(ctx context.Context, before []corev1.Pod) error {
-	set, err := w.published(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := w.countStamped(ctx, set); err != nil {
-		return err
-	}
-	after, err := w.pods(ctx)
-	if err != nil {
-		return err
-	}
-	for i := range after {
-		if slices.ContainsFunc(before, func(p corev1.Pod) bool { return p.UID == after[i].UID }) {
-			return fmt.Errorf("pod %s was not replaced", after[i].Name)
-		}
-	}
-	return w.countRolled(ctx)
-}
-
-// countRolled counts the Deployments; one that was not rolled just once is a
-// fault.
-func (w *world) countRolled(ctx context.Context) error {
-	var sets appsv1.ReplicaSetList
-	if err := w.client.List(ctx, &sets); err != nil {
-		return fmt.Errorf("listing ReplicaSets: %w", err)
-	}
-	revisions := map[client.ObjectKey]int{}
-	for i := range sets.Items {
-		if ref := metav1.GetControllerOf(&sets.Items[i]); ref != nil {
-			revisions[client.ObjectKey{Namespace: sets.Items[i].Namespace, Name: ref.Name}]++
-		}
-	}
-	for key, n := range revisions {
-		if n != 2 {
-			return fmt.Errorf("the Deployment %s has %d revisions, not the first and one roll", key, n)
-		}
-	}
-	w.rolled = len(revisions)
-	if want := namespaces * perNamespace; w.rolled != want {
-		return fmt.Errorf("%d workloads were rolled, not %d", w.rolled, want)
-	}
-	return nil
-}
-
-func converged(mt *v1alpha1.MeshTrust, hash string) bool {
-	return mt.Status.Bundle != nil && mt.Status.Bundle.Hash == hash &&
-		apimeta.IsStatusConditionTrue(mt.Status.Conditions, v1alpha1.ConditionConverged)
-}
-
-func (w *world) awaitConverged(ctx context.Context, within time.Duration) error {
-	return w.await(ctx, within, "Reanchor to know the mesh", func() (bool, error) {
-		mt, err := w.meshTrust(ctx)
-		if err != nil {
-			return false, err
-		}
-		set, err := w.published(ctx)
-		return err == nil && converged(mt, set.Hash()), err
-	})
 }

@@ -1,7 +1,8 @@
 // Command demo shows Reanchor's main job on a real control plane: it stamps
-// meshed pods, denies a pod whose trust bundle has expired, and rolls the owners
-// of pods that carry a stale bundle. It ends with a summary and exit code 0, or
-// with what is not as it should be and another code.
+// meshed pods, denies a pod whose trust bundle has expired, and replaces the
+// mesh's trust anchor while proxies complete handshakes all the time. It ends
+// with a summary and exit code 0, or with what is not as it should be and
+// another code.
 package main
 
 import (
@@ -14,17 +15,20 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
-	"github.com/reanchor/reanchor/hack/lab/injector"
+	"github.com/reanchor/reanchor/hack/lab/kubelet"
 	"github.com/reanchor/reanchor/hack/local"
 )
 
 func main() {
+	ctrl.SetLogger(logr.Discard()) // clients ask for one
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout)
 	stop()
@@ -57,16 +61,12 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, x.Stop()) }()
-	if err := w.prepare(ctx); err != nil {
-		return err
-	}
-	step(out, "starting the mesh's proxy injector")
-	i, err := injector.Start(ctx, l.Config(), injector.Options{})
+	k, err := kubelet.Start(ctx, l.Config(), kubelet.Options{EnvLag: environmentLag, FileLag: fileLag})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, i.Stop(context.WithoutCancel(ctx))) }()
-	if err := w.play(ctx); err != nil {
+	defer k.Stop()
+	if err := w.play(ctx, l, k); err != nil {
 		return fmt.Errorf("%w\nthe controller's log ends:\n%s", err, x.Controller.Tail(20))
 	}
 	return nil
@@ -85,16 +85,21 @@ func newClient(l *lab.Lab) (client.Client, error) {
 }
 
 // play is the demo itself.
-func (w *world) play(ctx context.Context) error {
+func (w *world) play(ctx context.Context, l *lab.Lab, k *kubelet.Kubelet) (err error) {
 	began := time.Now()
-	for _, act := range []func(context.Context) error{w.stamp, w.deny, w.roll} {
+	if err := w.prepare(ctx, l, k); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.mesh.Stop(context.WithoutCancel(ctx))) }()
+	for _, act := range []func(context.Context) error{w.stamp, w.deny, w.rotate} {
 		if err := act(ctx); err != nil {
 			return err
 		}
 	}
+	score := w.mesh.Score()
 	heading(w.out, "Summary")
-	fmt.Fprintf(w.out, "  pods stamped      %d\n  pods denied       %d\n  workloads rolled  %d, each once\n  time              %s\n",
-		w.stamped, w.denied, w.rolled, time.Since(began).Round(100*time.Millisecond))
+	fmt.Fprintf(w.out, "  pods stamped      %d\n  pods denied       %d\n  workloads rolled  %d, each once\n  handshakes        %d, failed=%d\n  time              %s\n",
+		w.stamped, w.denied, w.rolled, score.Handshakes, score.Failed, time.Since(began).Round(time.Second))
 	return nil
 }
 

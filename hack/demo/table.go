@@ -1,43 +1,44 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"io"
 	"time"
 
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/proxies"
 )
 
-// watch prints a line whenever the MeshTrust's status says something new, until
-// the mesh has converged on the published bundle.
-func (w *world) watch(ctx context.Context) error {
-	set, err := w.published(ctx)
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	fmt.Fprintf(w.out, "  %6s %7s %7s %8s %7s   %s\n", "TIME", "CURRENT", "STALE", "ROLLING", "FAILED", "STATUS")
-	last := ""
-	return w.await(ctx, 3*time.Minute, "the mesh to converge", func() (bool, error) {
-		mt, err := w.meshTrust(ctx)
-		if err != nil {
-			return false, err
-		}
-		if line := row(mt); line != last {
-			fmt.Fprintf(w.out, "  %5.1fs %s\n", time.Since(began).Seconds(), line)
-			last = line
-		}
-		return converged(mt, set.Hash()), nil
-	})
+// A line for each phase; while pods come and go one in a while, and when nothing
+// but the count of handshakes moves one in a longer while.
+const (
+	moving = 3 * time.Second
+	quiet  = 10 * time.Second
+)
+
+// table is a rotation as it goes on, a line for each change.
+type table struct {
+	out         io.Writer
+	began, last time.Time
+	phase, pods string
 }
 
-func row(mt *v1alpha1.MeshTrust) string {
-	status := ""
-	if c := apimeta.FindStatusCondition(mt.Status.Conditions, v1alpha1.ConditionReady); c != nil {
-		status = c.Reason
+func (t *table) header() {
+	fmt.Fprintf(t.out, "  %6s %-13s %7s %7s %7s %11s %7s\n", "TIME", "PHASE", "CURRENT", "STALE", "RETIRED", "HANDSHAKES", "FAILED")
+}
+
+func (t *table) row(run *v1alpha1.AnchorRotation, mt *v1alpha1.MeshTrust, s proxies.Stats) {
+	pods := mt.Status.Pods
+	phase := reason(run, v1alpha1.ConditionProgressing)
+	line := fmt.Sprintf("%7d %7d %7d", pods.Current, pods.Stale, pods.Retired)
+	now := time.Now()
+	due := quiet
+	if line != t.pods {
+		due = moving
 	}
-	return fmt.Sprintf("%7d %7d %8d %7d   %s", mt.Status.Pods.Current, mt.Status.Pods.Stale,
-		mt.Status.Rollout.InProgressTotal, mt.Status.Rollout.FailedTotal, status)
+	if phase == "" || phase == t.phase && now.Sub(t.last) < due {
+		return
+	}
+	t.phase, t.pods, t.last = phase, line, now
+	fmt.Fprintf(t.out, "  %5.0fs %-13s %s %11d %7d\n", now.Sub(t.began).Seconds(), phase, line, s.Handshakes, s.Failed)
 }

@@ -56,9 +56,11 @@ func text(t *testing.T, c *exporter.Collector) string {
 	return b.String()
 }
 
-func TestWhatIsExported(t *testing.T) {
-	fine, dead, old := issue(t, "fine", 3000*day), issue(t, "dead", -day), issue(t, "old", -day)
-	orphan := file("/old.crt", old)
+// oneOfEverything is a survey with a certificate that is fine and one that has
+// expired, and with everything that has a metric of its own.
+func oneOfEverything(t *testing.T, fine, dead *checkertest.Pair) *exporter.Snapshot {
+	t.Helper()
+	orphan := file("/old.crt", issue(t, "old", -day))
 	orphan.Orphan = "gone"
 	// Names in certificates may be any bytes, Prometheus takes UTF-8 alone.
 	strange := file("/b.crt", dead)
@@ -67,7 +69,6 @@ func TestWhatIsExported(t *testing.T) {
 	user.Source, user.Key = checker.SourceKubeconfig, "clusters/prod/certificate-authority-data"
 	secret := file("ns/name", fine)
 	secret.Source, secret.Key = checker.SourceSecret, "ca.crt"
-	c := exporter.NewCollector("v1", true)
 	all := snapshot(checker.Facts{
 		Files: []checker.File{file("/a.crt", fine), strange, orphan, user, secret, {Path: "/broken.crt", Source: checker.SourceFile, Faults: []checker.Fault{{ID: checker.TruncatedPEM, Detail: "x"}}}},
 		Endpoints: []checker.Endpoint{
@@ -83,7 +84,13 @@ func TestWhatIsExported(t *testing.T) {
 		// Another etcd started later: the first is stale all the same.
 		{Process: "etcd", PID: 2, Path: "/b.crt"},
 	}
-	c.Publish(all)
+	return all
+}
+
+func TestWhatIsExported(t *testing.T) {
+	fine, dead := issue(t, "fine", 3000*day), issue(t, "dead", -day)
+	c := exporter.NewCollector("v1", true)
+	c.Publish(oneOfEverything(t, fine, dead))
 	got := text(t, c)
 	for _, want := range []string{
 		fmt.Sprintf(`reanchor_cert_not_after_timestamp_seconds{index="0",is_ca="true",issuer_cn="fine",key="",path="/a.crt",profile="",role="",serial="%x",source="file",subject_cn="fine"} %s`, fine.Cert.SerialNumber, exponent(fine.Cert.NotAfter)),

@@ -6,8 +6,8 @@
 // the checker's job. No name is sent as SNI unless the endpoint is known to
 // have it: k3s used to add any name it was asked for to its certificate.
 //
-// Each probe makes etcd log one rejected connection, so a daemon probes no more
-// often than it scans.
+// Each probe makes etcd log one rejected connection, so a daemon keeps the
+// answers for a while: package survey says how long.
 package probe
 
 import (

@@ -89,6 +89,7 @@ type kustomization struct {
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
 	Resources  []string `json:"resources"`
+	Components []string `json:"components"`
 	Images     []struct {
 		Name    string `json:"name"`
 		NewName string `json:"newName"`
@@ -143,6 +144,12 @@ func checkKustomization(t *testing.T, name, text string) {
 	var k kustomization
 	if err := yaml.UnmarshalStrict([]byte(text), &k); err != nil {
 		t.Errorf("%s: %v", name, err)
+	}
+	for _, path := range slices.Concat(k.Resources, k.Components) {
+		// The pages' folder deploy is beside the folder manifests.
+		if _, err := os.Stat(filepath.Join(root, "deploy", path, "kustomization.yaml")); err != nil {
+			t.Errorf("%s: %s is no kustomization", name, path)
+		}
 	}
 	there := installed(t)
 	for _, p := range k.Patches {

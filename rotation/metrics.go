@@ -70,7 +70,7 @@ func (m *Metrics) preset(mesh string) {
 		m.decisions.WithLabelValues(mesh, string(reason))
 		m.ended.WithLabelValues(mesh, string(reason))
 	}
-	for _, verb := range []v1alpha1.Verb{v1alpha1.VerbRestart, v1alpha1.VerbEvict, v1alpha1.VerbRestartAt} {
+	for _, verb := range []v1alpha1.Verb{v1alpha1.VerbRestart, v1alpha1.VerbEvict, v1alpha1.VerbRestartAt, v1alpha1.VerbAnnotate} {
 		m.writes.WithLabelValues(mesh, string(verb))
 	}
 }

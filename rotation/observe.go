@@ -132,7 +132,8 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	state := stateOf(&mt.Status.Rollout)
 	s := &surveyor{
 		underway: underway(state),
-		reader:   owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh}, policy: policy, waves: waves,
+		reader:   owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh, Operators: policy.Operators, Mapper: r.client.RESTMapper()},
+		policy:   policy, waves: waves,
 		current: o.current, restart: o.restart(), now: now, broken: map[*mesh.Trust]bool{}, renewals: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
 	}
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {

@@ -24,7 +24,7 @@ func (s *surveyor) lacksRenewalsOnly(t *mesh.Trust) bool {
 func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
 	w.NewestPod = latest(w.NewestPod, p.CreatedAt)
 	switch {
-	case w.Key.Kind == "DaemonSet" && s.cannotReplace(p.Node):
+	case w.Key.BuiltIn() == "DaemonSet" && s.cannotReplace(p.Node):
 		w.Owner.Unreachable++
 		if s.mustGo(p) && !p.Exempt() {
 			w.Stranded++
@@ -50,6 +50,9 @@ func (s *surveyor) countRunning(w *rollout.Workload, p inventory.Pod) {
 		w.Owner.Lags = true // its eviction was granted and does not show yet
 	}
 	w.Pods++
+	if w.OldestPod.IsZero() || p.CreatedAt.Before(w.OldestPod) {
+		w.OldestPod = p.CreatedAt
+	}
 	if p.Ready {
 		w.Ready++
 	}

@@ -28,6 +28,7 @@ func policyOf(spec *v1alpha1.MeshTrustSpec, workloads int, zones Zones) (rollout
 		EvictBarePods:             ro.Policies.BarePods == v1alpha1.BarePodsEvict,
 		EvictJobs:                 ro.Policies.Jobs == v1alpha1.JobsEvict,
 		EvictUnmanaged:            ro.Policies.Unmanaged == v1alpha1.UnmanagedEvict,
+		Operators:                 ro.Operators,
 		EnvDelay:                  spec.Bundle.Propagation.Environment.Duration,
 	}
 	for _, w := range ro.Windows {

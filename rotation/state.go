@@ -41,7 +41,7 @@ func stateOf(s *v1alpha1.RolloutStatus) rollout.State {
 func rollOf(w v1alpha1.InProgressWorkload) rollout.Roll {
 	r := rollout.Roll{
 		Key: keyOf(w.WorkloadRef), Attempt: int(w.Attempt), Verb: w.Verb, For: w.BundleHash, StartedAt: w.StartedAt.Time,
-		Applied: w.Applied, Left: int(w.Left), Message: w.Message, ProgressAt: w.StartedAt.Time,
+		Pods: int(w.Pods), Applied: w.Applied, Left: int(w.Left), Message: w.Message, ProgressAt: w.StartedAt.Time,
 	}
 	if w.OldPodsUntil != nil {
 		r.Before = w.OldPodsUntil.Time
@@ -87,7 +87,7 @@ func storeState(s *v1alpha1.RolloutStatus, state rollout.State, waves []string) 
 func inProgress(r rollout.Roll) v1alpha1.InProgressWorkload {
 	w := v1alpha1.InProgressWorkload{
 		WorkloadRef: refOf(r.Key), Attempt: int32(r.Attempt), BundleHash: r.For, Verb: r.Verb, StartedAt: micro(r.StartedAt),
-		Applied: r.Applied, Left: int32(r.Left), Message: r.Message,
+		Pods: int32(r.Pods), Applied: r.Applied, Left: int32(r.Left), Message: r.Message,
 	}
 	if r.Verb == v1alpha1.VerbRestart {
 		w.RestartedFor = rollout.Mark(r.For, r.Attempt)

@@ -89,18 +89,18 @@ func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload) ([]roll
 // ReplicaSets of a Deployment that is gone.
 func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Workload, error) {
 	quiet := idle(w) && !s.restart.any(w) && !s.underway[rollout.Key(w.Key)]
-	if quiet && readLive(w.Key.Kind) {
+	if quiet && s.readLive(rollout.Key(w.Key)) {
 		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: rollout.Key(w.Key), Found: true}}, w)}, nil
 	}
 	o, err := s.read(ctx, rollout.Key(w.Key))
 	if err != nil {
 		return nil, err
 	}
-	if quiet && (o.Spec.Found || w.Key.Kind != "Deployment") {
+	if quiet && (o.Spec.Found || rollout.Key(w.Key).BuiltIn() != "Deployment") {
 		return []rollout.Workload{s.summary(o, w)}, nil
 	}
 	all := slices.Collect(w.Pods())
-	if o.Spec.Found || w.Key.Kind != "Deployment" {
+	if o.Spec.Found || rollout.Key(w.Key).BuiltIn() != "Deployment" {
 		return []rollout.Workload{s.describe(o, all)}, nil
 	}
 	return s.orphans(ctx, rollout.Key(w.Key), all)
@@ -128,14 +128,19 @@ func idle(w *inventory.Workload) bool { return w.Counts.Stale() == 0 && w.Counts
 
 // readLive reports whether owners of the kind are not cached: they are read
 // only when their pods call for it, so that reads follow changes.
-func readLive(kind string) bool {
-	return kind == "ReplicaSet" || kind == "ReplicationController" || kind == "Rollout"
+func (s *surveyor) readLive(key rollout.Key) bool {
+	switch key.BuiltIn() {
+	case "ReplicaSet", "ReplicationController", "Rollout":
+		return true
+	default:
+		return s.policy.Operators.For(key) != nil
+	}
 }
 
 // summary describes an idle workload without looking at its pods.
 func (s *surveyor) summary(o owner.Owner, w *inventory.Workload) rollout.Workload {
 	out := s.begin(o)
-	if readLive(w.Key.Kind) {
+	if s.readLive(rollout.Key(w.Key)) {
 		out.Owner.Observed = true
 	}
 	if w.ControlPlane {
@@ -176,7 +181,7 @@ func byRevision(pods []inventory.Pod) [][]inventory.Pod {
 func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workload {
 	w := s.begin(o)
 	w.MarksKnown = true
-	runsToEnd := w.Key.Kind == "Job"
+	runsToEnd := w.Key.BuiltIn() == "Job"
 	renewals := true
 	for _, p := range pods {
 		if p.ControlPlane {
@@ -191,7 +196,7 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 	w.RenewalOnly = renewals && len(w.StalePods) > 0
 	spec := o.Spec
 	if runsToEnd {
-		spec.Key.Kind = "Job"
+		spec.Key.Group, spec.Key.Kind = "batch", "Job"
 	}
 	w.Verb, w.Block = rollout.VerbFor(spec, s.policy)
 	return w
@@ -201,9 +206,9 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 func (s *surveyor) begin(o owner.Owner) rollout.Workload {
 	key := o.Spec.Key
 	w := rollout.Workload{
-		Key: key, Owner: o.State, RestartedFor: o.RestartedFor, RestartAt: o.RestartAt,
-		EvictionRefused: s.memory.refused[key],
-		Wave:            s.waves.of(s.namespaces[key.Namespace]),
+		Key: key, Owner: o.State, RestartedFor: o.RestartedFor, RestartAt: o.RestartAt, AskedAt: o.AskedAt,
+		Annotation: o.Annotation, Refused: s.memory.refused[key],
+		Wave: s.waves.of(s.namespaces[key.Namespace]),
 	}
 	written := s.memory.written[key]
 	w.WrittenAt, w.Owner.Lags = written.at, o.Spec.Found && o.Generation < written.generation

@@ -129,6 +129,7 @@ func defaultRollout(r *RolloutSpec) {
 	for i := range r.Windows {
 		r.Windows[i].TimeZone = cmp.Or(r.Windows[i].TimeZone, "UTC")
 	}
+	r.Operators = withKnownOperators(r.Operators)
 	p := &r.Policies
 	p.Retired = cmp.Or(p.Retired, RetiredNever)
 	p.BarePods = cmp.Or(p.BarePods, BarePodsReport)

@@ -105,6 +105,8 @@ func leaf(v reflect.Value) (string, bool) {
 		return x.String(), true
 	case []Wave:
 		return describeWaves(x), true
+	case []OperatorKind:
+		return describeOperators(x), true
 	}
 	elem := v
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
@@ -129,6 +131,20 @@ func describeWaves(waves []Wave) string {
 			selector = "every namespace"
 		}
 		out = append(out, fmt.Sprintf("%s (%s)", w.Name, selector))
+	}
+	return strings.Join(out, ", ")
+}
+
+func describeOperators(kinds []OperatorKind) string {
+	var out []string
+	for _, k := range kinds {
+		how := "evicted"
+		if a := k.Annotation; a != nil && a.Text != "" {
+			how = fmt.Sprintf("%s: %q", a.Key, a.Text)
+		} else if a != nil {
+			how = fmt.Sprintf("%s: %s", a.Key, a.Value)
+		}
+		out = append(out, fmt.Sprintf("%s.%s (%s)", k.Kind, k.Group, how))
 	}
 	return strings.Join(out, ", ")
 }
@@ -216,6 +232,21 @@ func TestDefaultsFollowOtherFields(t *testing.T) {
 				return []any{*s.Rotation.PreviousAnchorSecretRef, s.Rotation.AnchorTemplate == nil}
 			},
 			[]any{ObjectRef{Namespace: "cert-manager", Name: "linkerd-previous-anchor"}, true},
+		},
+		"an operator's annotation is a token among its own annotations": {
+			MeshTrustSpec{Rollout: RolloutSpec{Operators: []OperatorKind{{Group: "example.com", Kind: "Database", Annotation: &RestartAnnotation{Key: "restart"}}}}},
+			func(s MeshTrustSpec) any { return *s.Rollout.Operators[0].Annotation },
+			RestartAnnotation{Key: "restart", Path: "metadata.annotations", Value: RestartToken},
+		},
+		"a text that is chosen is no token": {
+			MeshTrustSpec{Rollout: RolloutSpec{Operators: []OperatorKind{{Group: "example.com", Kind: "Database", Annotation: &RestartAnnotation{Key: "restart", Path: "spec.podAnnotations", Text: "now"}}}}},
+			func(s MeshTrustSpec) any { return *s.Rollout.Operators[0].Annotation },
+			RestartAnnotation{Key: "restart", Path: "spec.podAnnotations", Text: "now"},
+		},
+		"an entry of the same group and kind replaces a known operator": {
+			MeshTrustSpec{Rollout: RolloutSpec{Operators: []OperatorKind{{Group: "postgresql.cnpg.io", Kind: "Cluster", Evict: true}, {Group: "example.com", Kind: "StrimziPodSet", Evict: true}}}},
+			func(s MeshTrustSpec) any { return describeOperators(s.Rollout.Operators) },
+			`Cluster.postgresql.cnpg.io (evicted), StrimziPodSet.example.com (evicted), StrimziPodSet.core.strimzi.io (strimzi.io/manual-rolling-update: "true")`,
 		},
 		"waves that are chosen replace the default ones": {
 			MeshTrustSpec{Profile: ProfileLinkerd, Rollout: RolloutSpec{Waves: []Wave{{Name: "one"}}}},

@@ -6,7 +6,7 @@ import (
 
 // Verb is how a workload's pods are replaced.
 //
-// +kubebuilder:validation:Enum=Restart;Evict;RestartAt
+// +kubebuilder:validation:Enum=Restart;Evict;RestartAt;Annotate
 type Verb string
 
 // The verbs.
@@ -17,6 +17,9 @@ const (
 	VerbEvict Verb = "Evict"
 	// VerbRestartAt sets spec.restartAt of an Argo Rollout.
 	VerbRestartAt Verb = "RestartAt"
+	// VerbAnnotate sets the annotation at which an operator restarts the pods of
+	// its custom resource; see OperatorKind.
+	VerbAnnotate Verb = "Annotate"
 )
 
 // RolloutStatus is what the roller does. All counters belong to bundleHash and
@@ -127,7 +130,8 @@ type InProgressWorkload struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	BundleHash string `json:"bundleHash,omitempty"`
-	// restartedFor is the value of RestartedForAnnotation for this attempt.
+	// restartedFor is the value of RestartedForAnnotation, or of an operator's
+	// annotation, for this attempt.
 	// +optional
 	// +kubebuilder:validation:MaxLength=140
 	RestartedFor string `json:"restartedFor,omitempty"`
@@ -141,6 +145,10 @@ type InProgressWorkload struct {
 	// created later are the roll's own.
 	// +optional
 	OldPodsUntil *metav1.Time `json:"oldPodsUntil,omitempty"`
+	// pods is how many pods it had at that moment. It counts where the owner does
+	// not tell how many there should be.
+	// +optional
+	Pods int32 `json:"pods,omitempty"`
 	// applied says that the owner was seen to carry what the roll writes.
 	// +optional
 	Applied bool `json:"applied,omitempty"`
@@ -179,7 +187,8 @@ type WorkloadAttempts struct {
 	WorkloadRef `json:",inline"`
 	// count is how many rolls were started.
 	Count int32 `json:"count"`
-	// reverts is how often somebody else removed RestartedForAnnotation.
+	// reverts is how often somebody else removed RestartedForAnnotation, or an
+	// operator the annotation that asks it for a restart without one.
 	Reverts int32 `json:"reverts"`
 	// lastAt is when the last roll was started.
 	// +required

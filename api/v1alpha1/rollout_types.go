@@ -62,6 +62,17 @@ type RolloutSpec struct {
 	// +kubebuilder:validation:MaxItems=20
 	Waves []Wave `json:"waves,omitempty"`
 
+	// operators say how pods are restarted that an operator's custom resource
+	// owns directly. CloudNativePG's Cluster and Strimzi's StrimziPodSet are known
+	// without an entry. The controller must be allowed to get and patch the kind:
+	// docs/install.md shows the role.
+	// +optional
+	// +listType=map
+	// +listMapKey=group
+	// +listMapKey=kind
+	// +kubebuilder:validation:MaxItems=20
+	Operators []OperatorKind `json:"operators,omitempty"`
+
 	// policies say what happens to pods that are not simply rolled.
 	// +optional
 	Policies RolloutPolicies `json:"policies,omitempty,omitzero"`
@@ -158,7 +169,8 @@ const (
 	JobsEvict JobPolicy = "Evict"
 )
 
-// UnmanagedPolicy says what happens to a stale pod of an unknown owner kind.
+// UnmanagedPolicy says what happens to a stale pod of an owner kind that is
+// unknown: neither one of Kubernetes' own nor listed under operators.
 //
 // +kubebuilder:validation:Enum=Report;Evict
 type UnmanagedPolicy string

@@ -31,6 +31,7 @@ func (r Reader) rollout(ctx context.Context, o *Owner) error {
 		}
 	}
 	r.describe(o, u, template)
+	o.APIVersion = u.GetAPIVersion()
 	o.Spec.Desired = number(u, 1, "spec", "replicas")
 	o.Spec.Paused, _, _ = unstructured.NestedBool(u.Object, "spec", "paused")
 	if text, ok, _ := unstructured.NestedString(u.Object, "spec", "restartAt"); ok {

@@ -21,10 +21,16 @@ import (
 type Owner struct {
 	Spec  rollout.OwnerSpec
 	State rollout.Owner
-	// RestartedFor is the mark on its template.
+	// RestartedFor is the mark on its template, or the value of Annotation.
 	RestartedFor string
-	// RestartAt is the time set on an Argo Rollout.
+	// RestartAt is the time set on an Argo Rollout, or in Annotation.
 	RestartAt time.Time
+	// AskedAt is when Annotation got its value from Reanchor; zero when it did not.
+	AskedAt time.Time
+	// Annotation is the one that is configured for its kind; nil without one.
+	Annotation *v1alpha1.RestartAnnotation
+	// APIVersion is that of the object, where it is not apps/v1.
+	APIVersion string
 	// UID, ResourceVersion and Generation are the object's; empty when it was
 	// not found, or has no object of its own to read.
 	UID             types.UID
@@ -41,6 +47,10 @@ type Reader struct {
 	Live client.Reader
 	// Mesh tells whether a template holds the bundle itself.
 	Mesh *mesh.Mesh
+	// Operators are the owner kinds whose restart is configured, Mapper finds
+	// their version.
+	Operators rollout.Operators
+	Mapper    apimeta.RESTMapper
 }
 
 // Surroundings are what a workload inherits from its namespace.
@@ -60,7 +70,7 @@ func SurroundingsOf(annotations map[string]string) Surroundings {
 // its Spec.Found is false.
 func (r Reader) Read(ctx context.Context, key rollout.Key, s Surroundings) (Owner, error) {
 	o := Owner{Spec: rollout.OwnerSpec{Key: key}}
-	err := r.reading(key.Kind)(ctx, &o)
+	err := r.reading(key)(ctx, &o)
 	switch {
 	case apierrors.IsNotFound(err), apimeta.IsNoMatchError(err):
 		// A kind that the cluster does not have, named by a label on a pod, must
@@ -75,8 +85,8 @@ func (r Reader) Read(ctx context.Context, key rollout.Key, s Surroundings) (Owne
 }
 
 // reading returns how owners of a kind are read.
-func (r Reader) reading(kind string) func(context.Context, *Owner) error {
-	switch kind {
+func (r Reader) reading(key rollout.Key) func(context.Context, *Owner) error {
+	switch key.BuiltIn() {
 	case kindDeployment:
 		return r.deployment
 	case kindStatefulSet:
@@ -89,9 +99,12 @@ func (r Reader) reading(kind string) func(context.Context, *Owner) error {
 		return r.replicationController
 	case kindRollout:
 		return r.rollout
-	default:
-		return podsOnly
+	case "":
+		if kind := r.Operators.For(key); kind != nil {
+			return r.operator(kind)
+		}
 	}
+	return podsOnly
 }
 
 // podsOnly is for Jobs, bare pods, nodes and kinds that are not known: they

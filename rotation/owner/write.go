@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,9 @@ var (
 	// ErrSuperseded says that a live read shows that the action is not wanted
 	// any more; the next decision will see why.
 	ErrSuperseded = errors.New("the live object does not call for it")
-	// ErrRefused says that a PodDisruptionBudget refused the eviction.
-	ErrRefused = errors.New("the eviction was refused")
+	// ErrRefused says that the write was refused: an eviction by a
+	// PodDisruptionBudget, an operator's annotation for want of a permission.
+	ErrRefused = errors.New("it was refused")
 )
 
 // Writer carries out actions. It reads live before every write and acts only
@@ -61,7 +63,7 @@ func (w Writer) Do(ctx context.Context, a rollout.Action) (Written, error) {
 	switch verb, hold := rollout.VerbFor(live.Spec, w.Policy); {
 	case verb == "":
 		return Written{}, fmt.Errorf("checking %s: %w: %s", a.Key, ErrSuperseded, hold.Message)
-	case a.Verb != v1alpha1.VerbEvict && verb != a.Verb:
+	case verb != a.Verb && (a.Verb != v1alpha1.VerbEvict || verb == v1alpha1.VerbAnnotate):
 		return Written{}, fmt.Errorf("checking %s: %w: it is rolled by %s now", a.Key, ErrSuperseded, verb)
 	}
 	if err := w.confirm(ctx, live); err != nil {
@@ -78,16 +80,20 @@ func (w Writer) write(ctx context.Context, live Owner, a rollout.Action) (Writte
 	case v1alpha1.VerbEvict:
 		return Written{}, w.evict(ctx, a)
 	case v1alpha1.VerbRestartAt:
-		return w.apply(ctx, live, map[string]any{"restartAt": a.RestartAt.UTC().Format(time.RFC3339)})
+		return w.apply(ctx, live, specOf(map[string]any{"restartAt": a.RestartAt.UTC().Format(time.RFC3339)}))
+	case v1alpha1.VerbAnnotate:
+		return w.annotate(ctx, live, a)
 	default:
 		if live.RestartedFor == a.Mark {
 			return Written{Generation: live.Generation}, nil
 		}
-		return w.apply(ctx, live, map[string]any{"template": map[string]any{"metadata": map[string]any{
+		return w.apply(ctx, live, specOf(map[string]any{"template": map[string]any{"metadata": map[string]any{
 			"annotations": map[string]any{v1alpha1.RestartedForAnnotation: a.Mark},
-		}}})
+		}}}))
 	}
 }
+
+func specOf(fields map[string]any) map[string]any { return map[string]any{"spec": fields} }
 
 // live reads the workload and its namespace from the API server.
 func (w Writer) live(ctx context.Context, key rollout.Key) (Owner, error) {
@@ -119,14 +125,14 @@ func (w Writer) confirm(ctx context.Context, live Owner) error {
 	return nil
 }
 
-// apply writes one field of the spec by server-side apply. The object's UID
+// apply writes one field by server-side apply. The object's UID
 // and resourceVersion go with it: a write that rests on an older read than the
 // API server's state is refused, so a controller that slept through a change
 // of leaders cannot act on what it knew before.
-func (w Writer) apply(ctx context.Context, live Owner, spec map[string]any) (Written, error) {
+func (w Writer) apply(ctx context.Context, live Owner, fields map[string]any) (Written, error) {
 	key := live.Spec.Key
-	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
-	u.SetAPIVersion(apiVersion(key.Kind))
+	u := &unstructured.Unstructured{Object: fields}
+	u.SetAPIVersion(cmp.Or(live.APIVersion, appsv1.SchemeGroupVersion.String()))
 	u.SetKind(key.Kind)
 	u.SetNamespace(key.Namespace)
 	u.SetName(key.Name)
@@ -140,13 +146,6 @@ func (w Writer) apply(ctx context.Context, live Owner, spec map[string]any) (Wri
 		return Written{}, fmt.Errorf("applying to %s: %w", key, err)
 	}
 	return Written{Generation: u.GetGeneration()}, nil
-}
-
-func apiVersion(kind string) string {
-	if kind == kindRollout {
-		return rolloutKind.GroupVersion().String()
-	}
-	return "apps/v1"
 }
 
 // evictionAnswer is how long an eviction is waited for. While a budget has

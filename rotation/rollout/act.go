@@ -18,6 +18,9 @@ func (p *planner) act(w *Workload, r *Roll) {
 	case w.Owner.rolling() && !p.stalled(w):
 		r.Message = "waiting for its own rollout to end"
 	case len(p.unwanted(w, r)) > 0:
+		if w.Refused != "" {
+			r.Message = "refused: " + w.Refused
+		}
 		p.write(w, r, Pod{})
 	}
 }
@@ -39,8 +42,8 @@ func (p *planner) evict(w *Workload, r *Roll) {
 		r.Message = wait
 	case pod.Name == "":
 	default:
-		if w.EvictionRefused != "" {
-			r.Message = "eviction refused by " + w.EvictionRefused
+		if w.Refused != "" {
+			r.Message = "eviction refused by " + w.Refused
 		}
 		p.write(w, r, pod)
 	}
@@ -75,6 +78,8 @@ func (p *planner) write(w *Workload, r *Roll, pod Pod) {
 		a.Verb = v1alpha1.VerbEvict
 	case r.Verb == v1alpha1.VerbRestartAt:
 		a.RestartAt = r.restartAt()
+	case r.Verb == v1alpha1.VerbAnnotate:
+		a.Value = r.value(w.Annotation)
 	}
 	p.decision.Actions = append(p.decision.Actions, a)
 }

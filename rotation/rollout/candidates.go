@@ -143,9 +143,10 @@ func (p *planner) tended(w *Workload) bool {
 // mayTryAgain reports whether a failed workload gets another go: not when its
 // new pods were stale to the last attempt, else once the progress deadline has
 // passed again and nothing moves. The cause may be gone (a budget that allows
-// a disruption, a pod that became ready late), and only trying tells.
+// a disruption, a pod that became ready late), and only trying tells. An operator
+// that was asked and does nothing cannot be asked again.
 func (p *planner) mayTryAgain(w *Workload, f *Failure) bool {
-	if f.Reason == v1alpha1.StillStale || !p.quiet(w) || !p.needs(w) {
+	if f.Reason == v1alpha1.StillStale || !p.quiet(w) || !p.needs(w) || w.Verb == v1alpha1.VerbAnnotate && p.asked(w) {
 		return false
 	}
 	at := f.Since.Add(p.facts.Policy.ProgressDeadline)
@@ -159,6 +160,8 @@ func (p *planner) mayTryAgain(w *Workload, f *Failure) bool {
 // that is so, nothing shows that a second roll is called for (I3).
 func (p *planner) begun(w *Workload, busy bool) bool {
 	switch {
+	case w.Verb == v1alpha1.VerbAnnotate:
+		return p.asked(w)
 	case w.Verb == v1alpha1.VerbRestartAt:
 		return slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.CreatedAt.Before(w.RestartAt) })
 	case w.Verb != v1alpha1.VerbRestart || attemptOf(w.RestartedFor, p.facts.Bundle.Hash) == 0:
@@ -176,10 +179,10 @@ func (p *planner) begun(w *Workload, busy bool) bool {
 func (p *planner) adopt(w *Workload, busy bool) {
 	r := Roll{
 		Key: w.Key, Attempt: attemptOf(w.RestartedFor, p.facts.Bundle.Hash), Verb: w.Verb, For: p.facts.Bundle.Hash, Applied: true,
-		StartedAt: p.now, ProgressAt: p.now, Before: w.NewestPod, Left: left(w), Message: "waiting for its pods",
+		StartedAt: p.now, ProgressAt: p.now, Before: w.NewestPod, Pods: w.Pods + w.Terminating, Left: p.left(w), Message: "waiting for its pods",
 	}
-	if w.Verb == v1alpha1.VerbRestartAt {
-		r.Attempt, r.Before = max(1, p.state.counted(w.Key).Count), w.RestartAt.Add(-time.Second)
+	if w.Verb != v1alpha1.VerbRestart {
+		r.Attempt, r.Before = max(1, r.Attempt, p.state.counted(w.Key).Count), w.askedUpTo().Add(-time.Second)
 	}
 	if w.Wave == 0 || p.state.failure(w.Key) == nil {
 		p.reach(w.Wave)

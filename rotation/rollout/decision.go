@@ -41,6 +41,8 @@ type Action struct {
 	Mark string
 	// RestartAt is the time to set (RestartAt).
 	RestartAt time.Time
+	// Value is the value of the owner's annotation (Annotate).
+	Value string
 	// Pod is the pod to evict (Evict).
 	Pod Pod
 }

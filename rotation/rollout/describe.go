@@ -96,10 +96,17 @@ func failureMessage(w *Workload, reason v1alpha1.Reason, policy Policy) string {
 	case v1alpha1.StillStale:
 		return "its new pods do not carry the bundle either; look at what writes the bundle into them"
 	case v1alpha1.EvictionBlocked:
-		return "its eviction is refused by " + w.EvictionRefused + "; let it allow a disruption"
+		return "its eviction is refused by " + w.Refused + "; let it allow a disruption"
 	default:
-		return fmt.Sprintf("no progress for %s (%s stale, %d terminating, %d of %d available); look at its pods",
-			policy.ProgressDeadline, count(len(w.StalePods), "pod"), w.Terminating, w.Owner.Available, w.Owner.Desired)
+		look := "look at its pods"
+		switch {
+		case w.Verb == v1alpha1.VerbAnnotate && w.Refused != "":
+			look = "its annotation is refused: " + w.Refused
+		case w.Verb == v1alpha1.VerbAnnotate:
+			look = "look at its operator and its pods"
+		}
+		return fmt.Sprintf("no progress for %s (%s stale, %d terminating, %d of %d available); %s",
+			policy.ProgressDeadline, count(len(w.StalePods), "pod"), w.Terminating, w.Owner.Available, w.Owner.Desired, look)
 	}
 }
 

@@ -87,6 +87,8 @@ type Policy struct {
 	EvictBarePods    bool
 	EvictJobs        bool
 	EvictUnmanaged   bool
+	// Operators are the owner kinds whose restart is configured.
+	Operators Operators
 	// EnvDelay is how long a starting container may read an older bundle.
 	EnvDelay time.Duration
 	// NoFence skips the injector fence. Only tests set it, to show what the
@@ -112,16 +114,22 @@ type Workload struct {
 	Verb v1alpha1.Verb
 	// Owner is the state of its own rollout.
 	Owner Owner
-	// RestartedFor is the mark of the last roll by template.
+	// RestartedFor is the mark of the last roll by template, or the value of the
+	// annotation at which an operator restarts pods.
 	RestartedFor string
+	// Annotation is that annotation; nil where none is configured.
+	Annotation *v1alpha1.RestartAnnotation
 	// MarksKnown says that the pods' RestartedFor was read.
 	MarksKnown bool
 	// WrittenAt is when this controller last wrote the mark or restart time
 	// with success, by its own clock; zero when it did not since it leads.
 	WrittenAt time.Time
-	// RestartAt is the time up to which an Argo Rollout replaces its pods; zero
-	// for other kinds.
+	// RestartAt is the time up to which an Argo Rollout, or an operator with a
+	// time in its annotation, replaces the pods; zero for other kinds.
 	RestartAt time.Time
+	// AskedAt is when the annotation got its value from Reanchor, by the API
+	// server's clock; zero when it did not, or has another by now.
+	AskedAt time.Time
 	// StalePods are the pods that must be replaced and have not begun to
 	// terminate; RetiredPods those that may be. Pods that opted out are in
 	// neither.
@@ -130,9 +138,9 @@ type Workload struct {
 	// cannot verify the issuer in use, so it fails handshakes now; RenewalOnly
 	// that all that is missing are renewals with the same key and name.
 	Expired, Broken, RenewalOnly bool
-	// EvictionRefused names what refused the last eviction, such as a
-	// PodDisruptionBudget; empty when it was not refused.
-	EvictionRefused string
+	// Refused names what refused the last write, such as a PodDisruptionBudget an
+	// eviction; empty when it was not refused.
+	Refused string
 	// Pods is how many have not begun to terminate, Ready how many of them are
 	// ready, Terminating how many have begun. A DaemonSet's pods on nodes that
 	// cannot replace them are in Owner.Unreachable and in none of these.
@@ -141,8 +149,9 @@ type Workload struct {
 	// where MarksKnown. Stranded is how many stale pods are on nodes that cannot
 	// replace them now.
 	Outdated, Stranded int
-	// NewestPod is the creation time of its newest pod.
-	NewestPod time.Time
+	// NewestPod is the creation time of its newest pod, OldestPod that of the
+	// oldest that has not begun to terminate; zero without such a pod.
+	NewestPod, OldestPod time.Time
 }
 
 // Pod is one pod of a workload.
@@ -167,6 +176,9 @@ type Owner struct {
 	// Desired is how many pods it should have; Updated how many of the latest
 	// template it has; Total how many of any template; Available how many serve.
 	Desired, Updated, Total, Available int
+	// ByPods says that the kind has no status that could be read: Desired, Updated,
+	// Total and Available are not set, and are told from the pods.
+	ByPods bool
 	// ByTemplate says that a changed template replaces the pods; false for
 	// OnDelete, while paused, and for kinds without an own rollout.
 	ByTemplate bool

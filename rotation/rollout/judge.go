@@ -15,8 +15,12 @@ func (r *Roll) shownOn(w *Workload) bool {
 }
 
 // left counts the pods that a workload still has to replace or to bring up.
-func left(w *Workload) int {
-	return len(w.StalePods) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
+func (p *planner) left(w *Workload) int {
+	retired := 0
+	if p.retires(w) {
+		retired = len(w.RetiredPods)
+	}
+	return len(w.StalePods) + retired + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
 }
 
 // atRest reports whether nothing of the roll is under way. One whose mark never
@@ -26,7 +30,7 @@ func (p *planner) atRest(w *Workload, r *Roll) bool {
 	if r.Verb != v1alpha1.VerbEvict && !r.Applied && p.state.counted(r.Key).Reverts == 0 {
 		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen
 	}
-	return whole(w)
+	return whole(w) && !lagging(w) && replaced(w, r)
 }
 
 // quiet reports whether none of the workload's pods is being replaced.
@@ -58,7 +62,7 @@ func (p *planner) finished(w *Workload, r *Roll) bool {
 	if len(w.StalePods) > 0 || w.Terminating > 0 || !w.Owner.complete() {
 		return false
 	}
-	if left := r.Applied && r.Verb == v1alpha1.VerbRestart && w.Pods == 0; !left && (!whole(w) || lagging(w)) {
+	if left := r.Applied && r.Verb == v1alpha1.VerbRestart && w.Pods == 0; !left && (!whole(w) || lagging(w) || !replaced(w, r)) {
 		return false
 	}
 	return !p.retires(w) || len(pending(w, r, w.RetiredPods)) == 0
@@ -73,7 +77,7 @@ func (p *planner) cameBackStale(w *Workload, r *Roll) bool {
 }
 
 func settled(w *Workload, r *Roll) bool {
-	return w.Owner.complete() && w.Terminating == 0 && (r.Applied || r.Verb == v1alpha1.VerbEvict)
+	return w.Owner.complete() && w.Terminating == 0 && (r.Applied || r.Verb == v1alpha1.VerbEvict) && replaced(w, r)
 }
 
 // pending returns those of the pods that the roll is still to replace. A pod

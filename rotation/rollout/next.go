@@ -58,6 +58,9 @@ func newPlanner(f Facts, now time.Time) *planner {
 	p.decision.State = f.State.forBundle(f.Bundle.Hash)
 	p.state = &p.decision.State
 	p.state.sort()
+	for i := range p.workloads {
+		p.reckon(&p.workloads[i])
+	}
 	p.frozen = p.freeze()
 	return p
 }
@@ -261,7 +264,7 @@ func (p *planner) begin(c candidate) {
 	}
 	p.state.InProgress = append(p.state.InProgress, Roll{
 		Key: c.w.Key, Attempt: c.attempt, Verb: c.verb, For: p.facts.Bundle.Hash,
-		StartedAt: p.now, ProgressAt: p.now, Before: c.w.NewestPod, Left: left(c.w),
+		StartedAt: p.now, ProgressAt: p.now, Before: c.w.NewestPod, Pods: c.w.Pods + c.w.Terminating, Left: p.left(c.w),
 	})
 	if c.attempt > 1 {
 		a := p.state.attempts(c.w.Key)

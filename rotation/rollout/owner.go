@@ -19,10 +19,31 @@ const (
 	OnDelete
 )
 
+// BuiltIn returns the kind if it is one of Kubernetes' own or Argo's Rollout, and
+// "" for all others, among them kinds of another API group with a known name.
+func (k Key) BuiltIn() string {
+	group := ""
+	switch k.Kind {
+	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet":
+		group = "apps"
+	case "Job":
+		group = "batch"
+	case "Rollout":
+		group = "argoproj.io"
+	}
+	if k.Group != group {
+		return ""
+	}
+	return k.Kind
+}
+
 // OwnerSpec is what decides how a workload's pods are replaced.
 type OwnerSpec struct {
 	Key      Key
 	Strategy Strategy
+	// Unreadable is why a configured owner kind could not be read; empty when it
+	// could.
+	Unreadable string
 	// Found is false when the owner that the pods name does not exist.
 	Found bool
 	// OptedOut, Paused, ManuallyInjected and EvictOnly are the user's: opt-out
@@ -41,7 +62,7 @@ func VerbFor(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	case o.ManuallyInjected:
 		return "", Hold{v1alpha1.ManuallyInjected, "its template holds the proxy and its bundle; inject it again and apply it"}
 	}
-	switch o.Key.Kind {
+	switch o.Key.BuiltIn() {
 	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Rollout":
 		return verbForController(o)
 	case "Job":
@@ -51,8 +72,24 @@ func VerbFor(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	case "Node":
 		return "", Hold{v1alpha1.MirrorPod, "the kubelet runs it from a file on the node"}
 	default:
-		return evictIf(p.EvictUnmanaged, Hold{v1alpha1.UnknownOwner,
-			fmt.Sprintf("it is not known how a %s is restarted; restart it, or set spec.rollout.policies.unmanaged to Evict", o.Key.Kind)})
+		return verbForOther(o, p)
+	}
+}
+
+func verbForOther(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
+	operator := p.Operators.For(o.Key)
+	switch {
+	case operator == nil:
+		return evictIf(p.EvictUnmanaged, Hold{v1alpha1.UnknownOwner, fmt.Sprintf(
+			"it is not known how a %s is restarted; restart it, name its kind in spec.rollout.operators, or set spec.rollout.policies.unmanaged to Evict", o.Key.Kind)})
+	case o.Unreadable != "":
+		return "", Hold{v1alpha1.UnknownOwner, o.Unreadable}
+	case !o.Found:
+		return "", Hold{v1alpha1.UnknownOwner, "its owner does not exist; delete the pods or create the owner again"}
+	case operator.Annotation == nil, o.EvictOnly:
+		return v1alpha1.VerbEvict, Hold{}
+	default:
+		return v1alpha1.VerbAnnotate, Hold{}
 	}
 }
 

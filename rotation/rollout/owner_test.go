@@ -14,7 +14,7 @@ import (
 // row by row.
 func TestAnOwnerDecidesHowItsPodsAreReplaced(t *testing.T) {
 	spec := func(kind string, edits ...func(*rollout.OwnerSpec)) rollout.OwnerSpec {
-		o := rollout.OwnerSpec{Key: rollout.Key{Kind: kind, Namespace: "a", Name: "x"}, Found: true, Desired: 3}
+		o := rollout.OwnerSpec{Key: rollout.Key{Group: groupOf(kind), Kind: kind, Namespace: "a", Name: "x"}, Found: true, Desired: 3}
 		for _, edit := range edits {
 			edit(&o)
 		}
@@ -30,7 +30,10 @@ func TestAnOwnerDecidesHowItsPodsAreReplaced(t *testing.T) {
 	missing := func(o *rollout.OwnerSpec) { o.Found = false }
 	none := func(o *rollout.OwnerSpec) { o.Desired = 0 }
 	partition := func(n int) func(*rollout.OwnerSpec) { return func(o *rollout.OwnerSpec) { o.Partition = n } }
-	all := rollout.Policy{EvictBarePods: true, EvictJobs: true, EvictUnmanaged: true}
+	group := func(g string) func(*rollout.OwnerSpec) { return func(o *rollout.OwnerSpec) { o.Key.Group = g } }
+	unreadable := func(o *rollout.OwnerSpec) { o.Unreadable = "it is forbidden" }
+	all := rollout.Policy{EvictBarePods: true, EvictJobs: true, EvictUnmanaged: true, Operators: simOperators()}
+	configured := rollout.Policy{Operators: simOperators()}
 
 	for name, c := range map[string]struct {
 		owner  rollout.OwnerSpec
@@ -65,6 +68,15 @@ func TestAnOwnerDecidesHowItsPodsAreReplaced(t *testing.T) {
 		"an owner of an unknown kind is reported":                           {owner: spec("Kafka"), block: v1alpha1.UnknownOwner},
 		"an owner of an unknown kind is evicted when the policy says so":    {owner: spec("Kafka"), policy: rollout.Policy{EvictUnmanaged: true}, verb: v1alpha1.VerbEvict},
 		"a mirror pod is never touched, whatever the policy":                {owner: spec("Node"), policy: all, block: v1alpha1.MirrorPod},
+		"a kind of another group is not Kubernetes' own":                    {owner: spec("StatefulSet", group("apps.kruise.io")), block: v1alpha1.UnknownOwner},
+		"an operator that restarts pods is asked to":                        {owner: spec("ByToken"), policy: configured, verb: v1alpha1.VerbAnnotate},
+		"an operator outranks the policy for unknown kinds":                 {owner: spec("ByTime"), policy: all, verb: v1alpha1.VerbAnnotate},
+		"an operator is for the kind of its group":                          {owner: spec("ByToken", group("example.org")), policy: configured, block: v1alpha1.UnknownOwner},
+		"an operator that makes up for pods has them evicted":               {owner: spec("ByEviction"), policy: configured, verb: v1alpha1.VerbEvict},
+		"rollout-strategy Evict spares the custom resource":                 {owner: spec("ByText", evictOnly), policy: configured, verb: v1alpha1.VerbEvict},
+		"a custom resource that cannot be read is left alone":               {owner: spec("ByEviction", unreadable), policy: all, block: v1alpha1.UnknownOwner},
+		"a custom resource that does not exist is left alone":               {owner: spec("ByText", missing), policy: all, block: v1alpha1.UnknownOwner},
+		"a custom resource that opted out is left alone":                    {owner: spec("ByText", optedOut), policy: all, block: v1alpha1.OptedOut},
 		"an opt-out outranks every policy":                                  {owner: spec("Pod", optedOut), policy: all, block: v1alpha1.OptedOut},
 		"an opt-out outranks what else is in the way":                       {owner: spec("Deployment", optedOut, paused, manual), block: v1alpha1.OptedOut},
 	} {

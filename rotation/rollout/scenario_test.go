@@ -329,7 +329,7 @@ func TestARollTakesItsCourse(t *testing.T) {
 		"an eviction that is refused waits, then is EvictionBlocked, then is tried again": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
 			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-1")
-			s.workload("x").EvictionRefused = "the budget keep-two"
+			s.workload("x").Refused = "the budget keep-two"
 			d := s.pass(time.Second).next()
 			s.want(d, v1alpha1.CanaryInFlight, "Evict x x-1")
 			if !strings.Contains(d.State.InProgress[0].Message, "keep-two") {
@@ -340,7 +340,7 @@ func TestARollTakesItsCourse(t *testing.T) {
 			if !strings.Contains(d.State.Failed[0].Message, "keep-two") || !d.Again.Equal(s.now.Add(10*time.Minute)) {
 				t.Errorf("%+v", d)
 			}
-			s.workload("x").EvictionRefused = ""
+			s.workload("x").Refused = ""
 			d = s.pass(10 * time.Minute).next()
 			s.want(d, v1alpha1.EvictionBlocked, "Evict x x-1")
 			if len(d.State.Failed) != 1 {

@@ -23,7 +23,7 @@ func (p *planner) settle(r *Roll) {
 	}
 	p.follow(w, r)
 	switch {
-	case r.For != p.facts.Bundle.Hash || w.Block.Reason != "":
+	case r.For != p.facts.Bundle.Hash || w.Block.Reason != "" || turned(w, r):
 		p.settleUnwanted(w, r)
 	case p.finished(w, r):
 		p.end(w, r)
@@ -42,10 +42,9 @@ func (p *planner) settle(r *Roll) {
 // facts may lack one for a moment, after its last pod went and before its
 // replacement is seen, so this takes a while.
 func (p *planner) settleAbsent(r *Roll) {
-	if r.Left > 0 {
-		r.Left, r.ProgressAt = 0, p.now
+	if r.Message != unseen {
+		r.Left, r.ProgressAt, r.Message = 0, p.now, unseen
 	}
-	r.Message = "it is not seen any more"
 	if p.now.Sub(r.ProgressAt) > forgetUnseen {
 		key := r.Key
 		p.state.endRoll(key)
@@ -53,18 +52,25 @@ func (p *planner) settleAbsent(r *Roll) {
 	}
 }
 
+const unseen = "it is not seen any more"
+
 // forgetUnseen is how long a write may take to show in the cache.
 const forgetUnseen = time.Minute
 
 // follow notes what was observed of a roll since the last decision.
 func (p *planner) follow(w *Workload, r *Roll) {
-	if n := left(w); n < r.Left {
+	if n := p.left(w); n < r.Left {
 		r.Left, r.ProgressAt = n, p.now
+	}
+	if r.Verb == v1alpha1.VerbEvict {
+		r.Pods = max(r.Pods, w.Pods)
 	}
 	if r.Verb == v1alpha1.VerbEvict || w.Owner.Lags {
 		return
 	}
 	switch {
+	case r.Verb == v1alpha1.VerbAnnotate:
+		p.followAnnotation(w, r)
 	case r.shownOn(w):
 		if !r.Applied {
 			r.Applied, r.ProgressAt = true, p.now
@@ -87,13 +93,19 @@ func (p *planner) wroteSince(w *Workload, r *Roll) bool {
 // reverted counts that somebody took the mark away, which is a rollout of its
 // own.
 func (p *planner) reverted(w *Workload, r *Roll) {
-	r.Applied, r.ProgressAt, r.Left = false, p.now, left(w)
+	r.Applied, r.ProgressAt, r.Left = false, p.now, p.left(w)
 	a := p.state.attempts(r.Key)
 	a.Count, a.LastAt = max(a.Count, 1), p.now
 	a.Reverts++
 	if a.Reverts >= maxReverts && r.Verb == v1alpha1.VerbRestart {
 		r.Verb, r.Before = v1alpha1.VerbEvict, w.NewestPod
 	}
+}
+
+// turned reports whether pods are being evicted of an owner whose operator is by
+// now configured to restart them itself (I5).
+func turned(w *Workload, r *Roll) bool {
+	return r.Verb == v1alpha1.VerbEvict && w.Verb == v1alpha1.VerbAnnotate
 }
 
 // settleUnwanted lets a roll come to rest that is not wanted any more, since
@@ -103,7 +115,7 @@ func (p *planner) settleUnwanted(w *Workload, r *Roll) {
 		p.state.endRoll(r.Key)
 		return
 	}
-	r.Message = "its roll towards an earlier bundle comes to rest first"
+	r.Message = "a roll that is not wanted any more comes to rest first"
 	if w.Block.Reason != "" {
 		r.Message = "blocked: " + w.Block.Message
 	}
@@ -151,7 +163,9 @@ func (p *planner) stuck(r *Roll) bool {
 // giveUp ends a roll that makes no progress.
 func (p *planner) giveUp(w *Workload, r *Roll) {
 	switch {
-	case w.EvictionRefused != "":
+	case r.Verb == v1alpha1.VerbAnnotate && len(w.StalePods) == 0 && w.Terminating == 0 && w.Owner.Observed && w.Ready >= w.Pods:
+		p.end(w, r) // there are fewer pods by now, or its operator leaves alone what carries the bundle
+	case w.Refused != "" && r.Verb != v1alpha1.VerbAnnotate:
 		p.fail(w, v1alpha1.EvictionBlocked, r.Attempt)
 	case r.Verb != v1alpha1.VerbEvict && !r.Applied && w.Owner.rolling() && !w.Owner.Lags && !p.stalled(w):
 		// Somebody else's rollout came first, and it is waited for.

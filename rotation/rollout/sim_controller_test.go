@@ -176,7 +176,12 @@ func (c *controller) facts(w *world) rollout.Facts {
 	if w.cfg.mutant == noPropagation {
 		f.Bundle.PublishedAt, f.Bundle.SeenAt = time.Time{}, time.Time{}
 	}
-	owners, pods := w.at(c.owners).owners, w.at(c.pods).pods
+	owners, pods := slices.Clone(w.at(c.owners).owners), w.at(c.pods).pods
+	for i := range owners {
+		if owners[i].op != notOperated {
+			owners[i] = w.owners[i] // no cache holds them
+		}
+	}
 	byOwner := make([][]simPod, len(owners))
 	for _, p := range pods {
 		byOwner[p.owner] = append(byOwner[p.owner], p)
@@ -219,6 +224,9 @@ func (c *controller) workload(w *world, o *simOwner, pods []simPod) rollout.Work
 			ByTemplate: o.byTemplate(), Partition: o.partition,
 		}
 	}
+	if o.op != notOperated {
+		o.describeOperated(&out)
+	}
 	own := c.written[o.key]
 	out.WrittenAt = own.at
 	lags := o.gen < own.gen
@@ -233,7 +241,7 @@ func (c *controller) workload(w *world, o *simOwner, pods []simPod) rollout.Work
 		c.countPod(w, &out, p)
 	}
 	if c.refused[o.key] {
-		out.EvictionRefused = "a budget"
+		out.Refused = "a budget"
 	}
 	out.Owner.Lags = lags && w.cfg.mutant != noLags
 	w.mutate(&out)
@@ -252,6 +260,9 @@ func (c *controller) countPod(w *world, out *rollout.Workload, p *simPod) {
 		return
 	}
 	out.Pods++
+	if out.OldestPod.IsZero() || p.created.Before(out.OldestPod) {
+		out.OldestPod = p.created
+	}
 	out.Ready += btoi(p.ready)
 	mark := p.mark
 	if !out.MarksKnown {
@@ -353,13 +364,17 @@ func (c *controller) finish(w *world) {
 
 // mark applies the annotation; a repeat changes nothing.
 func (c *controller) mark(w *world, i int, a rollout.Action) {
-	o := &w.owners[i]
-	if o.mark != a.Mark {
+	o, mark := &w.owners[i], a.Mark
+	if o.op != notOperated {
+		mark = a.Value
+	}
+	if o.mark != mark {
 		w.refereeMark(c, i, a)
 		w.tally["marks"]++
 		w.tally[fmt.Sprintf("attempt %d", a.Attempt)]++
-		w.logf("c%d marks %s %s (was %s)", c.id, o.key, a.Mark, o.mark)
-		o.mark = a.Mark
+		w.tally[string(a.Verb)]++
+		w.logf("c%d marks %s %s (was %s)", c.id, o.key, mark, o.mark)
+		o.mark, o.markAt = mark, w.now
 		o.retemplate()
 		w.dirty = true
 		if o.gitops {

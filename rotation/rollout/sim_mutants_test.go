@@ -24,6 +24,8 @@ func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 		"nothing is rolled towards a bundle that fails the issuer": {noGate, 1},
 		"nothing starts before the bundle is surely read":          {noPropagation, 1},
 		"rollouts that others began count":                         {noOwnRollouts, 1},
+		"an operator is through when all pods are replaced":        {noOldest, 1},
+		"a pod that is missing is waited for":                      {noMissing, 1},
 	}
 	for name, c := range rules {
 		t.Run(name, func(t *testing.T) {

@@ -62,9 +62,9 @@ func newTinyWorld() *world {
 	w.cfg = config{budget: 1, perNamespace: 1, retired: v1alpha1.RetiredNever, heals: true}
 	w.owners, w.books, w.pods, w.hist, w.base = nil, nil, nil, nil, 0
 	for i, o := range []simOwner{
-		{wave: 0, surge: 1, desired: 1, key: rollout.Key{Kind: "Deployment", Namespace: "mesh", Name: "w0"}},
-		{wave: 1, unavail: 1, desired: 2, key: rollout.Key{Kind: "Deployment", Namespace: "a", Name: "w1"}},
-		{wave: 1, strategy: rollout.OnDelete, desired: 2, key: rollout.Key{Kind: "StatefulSet", Namespace: "b", Name: "w2"}},
+		{wave: 0, surge: 1, desired: 1, key: rollout.Key{Group: "apps", Kind: "Deployment", Namespace: "mesh", Name: "w0"}},
+		{wave: 1, unavail: 1, desired: 2, key: rollout.Key{Group: "apps", Kind: "Deployment", Namespace: "a", Name: "w1"}},
+		{wave: 1, strategy: rollout.OnDelete, desired: 2, key: rollout.Key{Group: "apps", Kind: "StatefulSet", Namespace: "b", Name: "w2"}},
 	} {
 		o.retemplate()
 		o.stable = o.rev

@@ -14,6 +14,8 @@ func (w *world) workOwner(i int) {
 	switch {
 	case o.key.Kind == "Pod" || o.key.Kind == "Job":
 		w.workLoose(i)
+	case o.op != notOperated:
+		w.workOperator(i)
 	case o.key.Kind == "Deployment":
 		w.workDeployment(i)
 	case o.key.Kind == "StatefulSet":

@@ -68,10 +68,13 @@ func (w *world) complete(i int) bool {
 		if p.owner != i || w.unreachable(p) {
 			continue
 		}
-		if p.terminating || !p.ready && o.controller() || o.byTemplate() && p.rev != o.rev && p.ordinal >= o.partition {
+		if p.terminating || !p.ready && o.controller() || o.outdatedPod(p) {
 			return false
 		}
 		there++
+	}
+	if o.asked() {
+		return false
 	}
 	return !o.controller() || there >= o.desired-btoi(o.key.Kind == "DaemonSet" && w.down >= 0)
 }
@@ -89,7 +92,7 @@ func (w *world) replacing(i int) bool {
 	o := &w.owners[i]
 	for n := range w.pods {
 		p := &w.pods[n]
-		if p.owner == i && !w.unreachable(p) && (p.terminating || o.byTemplate() && p.rev != o.rev && p.ordinal >= o.partition) {
+		if p.owner == i && !w.unreachable(p) && (p.terminating || o.outdatedPod(p)) {
 			return true
 		}
 	}
@@ -105,6 +108,8 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.outdated(i) && (o.key.Kind != "DaemonSet" || w.down < 0 && w.now.Sub(w.nodesAt) > lately)
 	case named(rollout.State{InProgress: w.mt.state.InProgress}, o.key):
 		return true
+	case w.givenUp(b) && !b.userRoll.IsZero() && begun.Sub(b.userRoll) <= lately:
+		return false // somebody rolls it just now, and nobody could know
 	case w.givenUp(b):
 		return named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.byTemplate() && w.replacing(i)
 	default:
@@ -177,8 +182,8 @@ func (w *world) refereeBudget(i int) {
 			space++
 		}
 	}
-	ramp := 1
-	for ramp*2 <= w.mt.state.Completed+1 {
+	ramp, done := 1, w.done[w.owners[i].key]
+	for ramp*2 <= done+1 {
 		ramp *= 2
 	}
 	again := named(rollout.State{Failed: w.mt.state.Failed}, w.owners[i].key)
@@ -188,7 +193,7 @@ func (w *world) refereeBudget(i int) {
 	case space > w.cfg.perNamespace:
 		w.foul("I4: %d workloads in flight in namespace %s with %s", space, w.owners[i].key.Namespace, w.owners[i].key)
 	case ramped > ramp && !again && w.books[i].lastWrite.Before(w.begun(i)):
-		w.foul("canary: %d in flight with %s after %d were done", ramped, w.owners[i].key, w.mt.state.Completed)
+		w.foul("canary: %d in flight with %s after %d were done", ramped, w.owners[i].key, done)
 	}
 }
 
@@ -214,8 +219,8 @@ func (w *world) refereeWaves(c *controller, i int) {
 		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) || o.key.Kind == "DaemonSet" && w.now.Sub(w.nodesAt) < lately {
 			continue
 		}
-		if o.wave > 0 && (o.observed != o.gen || w.replacing(n)) && w.newest(n, begun).Before(begun.Add(-simDeadline)) {
-			continue // somebody else's rollout that is stuck
+		if o.wave > 0 && (o.observed != o.gen || w.replacing(n)) && w.newest(n, begun.Add(-simLag)).Before(begun.Add(-simDeadline)) {
+			continue // somebody else's rollout that is stuck, as far as could be seen
 		}
 		w.foul("waves: %s of wave %d is written while %s of wave %d is stale", w.owners[i].key, mine, o.key, o.wave)
 	}
@@ -246,8 +251,10 @@ func (w *world) refereeMark(c *controller, i int, a rollout.Action) {
 	o, b := &w.owners[i], &w.books[i]
 	w.refereeStart(c, i)
 	switch {
-	case !o.controller() || o.evictOnly || o.strategy != rollout.RollingUpdate || o.paused:
+	case !o.controller() || o.evictOnly || o.strategy != rollout.RollingUpdate || o.paused || o.op == byEviction:
 		w.foul("verb: the template of %s is written", o.key)
+	case (a.Verb == v1alpha1.VerbAnnotate) != o.annotated():
+		w.foul("verb: %s is rolled by %s", o.key, a.Verb)
 	case b.rolls > 0 && !b.staleBack && !b.revertedSinceRoll && strings.HasPrefix(a.Mark, hashOf(w.bundle)) && !w.blip(c):
 		w.foul("I3: %s is rolled again (%s) although its new pods were not stale", o.key, a.Mark)
 	case w.now.Sub(b.lastStale) > lately:
@@ -272,9 +279,11 @@ func (w *world) refereeEvict(c *controller, i int, p *simPod) {
 		w.foul("I5: pod %d of %s is evicted", p.id, o.key)
 	case !unwanted && w.epoch == c.seen.epoch:
 		w.foul("I3: pod %d of %s is evicted although it carries the bundle", p.id, o.key)
+	case o.annotated():
+		w.foul("I5: pod %d of %s is evicted, whose operator restarts it", p.id, o.key)
 	case w.byMark(i) && p.ordinal >= o.partition && b.reverts < 2:
 		w.foul("verb: pod %d of %s is evicted", p.id, o.key)
-	case p.ready && b.evicted >= 0 && !b.replaced && w.now.Sub(b.lastWrite) < simDeadline && !b.lastWrite.IsZero():
+	case p.ready && !w.undercounted(i) && b.evicted >= 0 && !b.replaced && w.now.Sub(b.lastWrite) < simDeadline && !b.lastWrite.IsZero():
 		w.foul("evict: pod %d of %s goes before pod %d was replaced", p.id, o.key, b.evicted)
 	case p.ready && o.key.Kind == "StatefulSet" && w.higher(p) && w.epoch == c.seen.epoch:
 		w.foul("evict: pod %d of %s goes before one with a higher ordinal", p.id, o.key)
@@ -337,21 +346,21 @@ func (w *world) refereeDecision(c *controller, f rollout.Facts, now time.Time) {
 
 // refereeStore judges what a decision says has ended.
 func (w *world) refereeStore(c *controller) {
-	began := map[rollout.Key]time.Time{}
+	began, done := map[rollout.Key]time.Time{}, map[rollout.Key]int{}
 	for _, r := range c.decision.State.InProgress {
-		began[r.Key] = c.decidedAt
+		began[r.Key], done[r.Key] = c.decidedAt, c.decision.State.Completed
 		if r.Applied {
 			began[r.Key] = time.Time{} // taken up, begun before
 		}
 		if at, ok := w.began[r.Key]; ok && named(rollout.State{InProgress: w.mt.state.InProgress}, r.Key) {
-			began[r.Key] = at
+			began[r.Key], done[r.Key] = at, max(w.done[r.Key], c.decision.State.Completed)
 		}
 	}
-	w.began = began
+	w.began, w.done = began, done
 	for _, e := range c.decision.Ended {
 		i := w.ownerOf(e.Key)
 		b := &w.books[i]
-		if !e.Failed && b.ours && !b.overlaid && !w.givenUp(b) {
+		if !e.Failed && b.ours && !b.overlaid && !w.givenUp(b) && !w.undercounted(i) {
 			w.foul("done: the roll of %s is said to be done, and in truth it is not", e.Key)
 		}
 	}

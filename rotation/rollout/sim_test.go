@@ -52,6 +52,8 @@ const (
 	noPropagation
 	noOwnRollouts
 	noMarks
+	noOldest
+	noMissing
 )
 
 func (c *config) vary(rng *rand.Rand) {
@@ -83,6 +85,11 @@ func (w *world) mutate(x *rollout.Workload) {
 		x.Wave = min(x.Wave, 0)
 	case noOwnRollouts:
 		x.Owner.Updated, x.Owner.Total = x.Owner.Desired, x.Owner.Desired
+	case noOldest:
+		x.OldestPod = x.OldestPod.Add(24 * time.Hour)
+	case noMissing:
+		x.Owner.Desired, x.Owner.Available = btoi(!x.Owner.ByPods)*x.Owner.Desired, btoi(!x.Owner.ByPods)*x.Owner.Available
+		x.Owner.ByPods = false
 	}
 }
 
@@ -177,7 +184,7 @@ func (w *world) wake() {
 
 func (w *world) scale(i int) {
 	o := &w.owners[i]
-	if o.key.Kind != "Deployment" && o.key.Kind != "StatefulSet" {
+	if o.key.Kind != "Deployment" && o.key.Kind != "StatefulSet" && o.op == notOperated {
 		return
 	}
 	o.desired = max(1, o.desired+w.rng.IntN(3)-1)
@@ -187,6 +194,10 @@ func (w *world) scale(i int) {
 
 func (w *world) userRollout(i int) {
 	o := &w.owners[i]
+	if o.op != notOperated {
+		w.userRestart(i)
+		return
+	}
 	o.userGen++
 	o.retemplate()
 	w.dirty = true

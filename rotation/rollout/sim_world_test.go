@@ -42,6 +42,9 @@ type simOwner struct {
 	desired, partition, surge, unavail int
 	gen, observed                      int64
 	userGen                            int
+	op                                 operating
+	markAt                             time.Time // when the operator's annotation was set
+	restarting                         bool      // the operator has taken up its annotation
 	mark, rev, stable                  string
 	optOut, paused, evictOnly          bool
 	broken, gitops, refuses            bool
@@ -52,7 +55,7 @@ type simOwner struct {
 func (o *simOwner) controller() bool { return o.key.Kind != "Pod" && o.key.Kind != "Job" }
 
 func (o *simOwner) byTemplate() bool {
-	return o.controller() && o.strategy != rollout.OnDelete && !o.paused
+	return o.controller() && o.op == notOperated && o.strategy != rollout.OnDelete && !o.paused
 }
 
 // book is what the referee knows of an owner; nobody else reads it.
@@ -118,6 +121,7 @@ type world struct {
 	steps       int
 	tally       map[string]int
 	began       map[rollout.Key]time.Time // when rolls in flight were decided
+	done        map[rollout.Key]int       // how many of the wave were done by then
 	log         []string
 }
 
@@ -156,7 +160,7 @@ func (w *world) logf(format string, args ...any) {
 // populate makes the owners, with their pods running.
 func (w *world) populate() {
 	add := func(kind, ns string, o simOwner) {
-		o.key = rollout.Key{Kind: kind, Namespace: ns, Name: fmt.Sprintf("w%d", len(w.owners))}
+		o.key = rollout.Key{Group: groupOf(kind), Kind: kind, Namespace: ns, Name: fmt.Sprintf("w%d", len(w.owners))}
 		if o.desired == 0 {
 			o.desired = 1 + w.rng.IntN(3)
 		}
@@ -178,8 +182,12 @@ func (w *world) populate() {
 		func() { add("Deployment", w.namespace(), simOwner{wave: 2, surge: 1, evictOnly: true}) },
 		func() { add("Pod", w.namespace(), simOwner{wave: 2, desired: 1}) },
 		func() { add("Job", w.namespace(), simOwner{wave: 2, desired: 1}) },
+		func() { add("ByToken", w.namespace(), simOwner{wave: 1, op: byToken}) },
+		func() { add("ByTime", w.namespace(), simOwner{wave: 1 + w.rng.IntN(2), op: byTime}) },
+		func() { add("ByText", w.namespace(), simOwner{wave: 2, op: byText}) },
+		func() { add("ByEviction", w.namespace(), simOwner{wave: 1, op: byEviction}) },
 	}
-	for _, i := range w.rng.Perm(len(kinds))[:2+w.rng.IntN(4)] {
+	for _, i := range w.rng.Perm(len(kinds))[:2+w.rng.IntN(5)] {
 		kinds[i]()
 	}
 	for i := range w.owners {
@@ -198,6 +206,9 @@ func (w *world) namespace() string { return []string{"a", "b", "c"}[w.rng.IntN(3
 func (o *simOwner) retemplate() {
 	o.gen++
 	o.rev = fmt.Sprintf("%d/%s", o.userGen, o.mark)
+	if o.op == byText {
+		o.rev = fmt.Sprint(o.userGen)
+	}
 }
 
 // create makes a pod; what it trusts is what its injector serves now, or for
@@ -338,6 +349,7 @@ func (w *world) policy() rollout.Policy {
 		Suspend: w.mt.suspend, Paused: w.mt.paused, MaxConcurrent: w.cfg.budget, MaxConcurrentPerNamespace: w.cfg.perNamespace,
 		Windows: w.cfg.windows, WhenBroken: w.cfg.whenBroken, FailureThreshold: 3, ProgressDeadline: simDeadline, MaxAttempts: simAttempts,
 		Retired: w.cfg.retired, EvictBarePods: w.cfg.evictAll, EvictJobs: w.cfg.evictAll, EnvDelay: simEnvDelay, NoFence: w.cfg.mutant == noFence,
+		Operators: simOperators(),
 	}
 	return p
 }

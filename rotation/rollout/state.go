@@ -37,9 +37,13 @@ type Roll struct {
 	// StartedAt is when it was decided.
 	StartedAt time.Time
 	// Before is the creation time of the newest pod at that moment, by the API
-	// server's clock: pods created later are the roll's own.
+	// server's clock, or when its operator was asked: pods created later are the
+	// roll's own.
 	Before time.Time
-	// Applied says that the mark, or the restart time, was seen on the owner.
+	// Pods is how many pods it had at that moment, terminating ones included.
+	Pods int
+	// Applied says that the mark, the restart time or the annotation was seen on
+	// the owner.
 	Applied bool
 	// Left is the fewest pods seen so far that were still to be replaced or to
 	// become available, and ProgressAt when there was last progress: a pod that
@@ -50,8 +54,8 @@ type Roll struct {
 	Message string
 }
 
-// restartAt is the time to write to an Argo Rollout, which replaces all pods
-// created before it: one second after its newest pod, so by the clock that
+// restartAt is the time to write to an Argo Rollout, or for an operator into an
+// annotation. It replaces all pods created before that time: one second after its newest pod, so by the clock that
 // dates the pods. It comes from the stored state, so a repeat changes nothing.
 func (r *Roll) restartAt() time.Time { return r.Before.Add(time.Second) }
 

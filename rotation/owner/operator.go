@@ -1,0 +1,146 @@
+package owner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// operator returns how a custom resource is read whose restart is configured.
+// Of a rollout it tells nothing: that is judged by its pods.
+func (r Reader) operator(kind *v1alpha1.OperatorKind) func(context.Context, *Owner) error {
+	return func(ctx context.Context, o *Owner) error {
+		mapping, err := r.Mapper.RESTMapping(schema.GroupKind{Group: kind.Group, Kind: kind.Kind})
+		if err != nil {
+			return err
+		}
+		if mapping.Scope.Name() != apimeta.RESTScopeNameNamespace {
+			o.unreadable("its kind is cluster-scoped, so that one restart would reach pods in other namespaces too; restart it by hand")
+			return nil
+		}
+		u := &unstructured.Unstructured{}
+		u.SetGroupVersionKind(mapping.GroupVersionKind)
+		err = r.Live.Get(ctx, name(o), u)
+		switch {
+		case apierrors.IsForbidden(err):
+			o.unreadable(fmt.Sprintf(
+				"the controller may not read it; allow it to get and patch %s.%s (docs/install.md)", mapping.Resource.Resource, kind.Group))
+			return nil
+		case apierrors.IsInternalError(err):
+			// Its conversion webhook does not answer, as when its operator is down.
+			o.unreadable("the API server cannot read it; see whether its operator runs")
+			return nil
+		case err != nil:
+			return err
+		}
+		r.describe(o, u, templateAround(u, kind.Annotation))
+		o.APIVersion = u.GetAPIVersion()
+		o.State = rollout.Owner{Observed: true, ByPods: true}
+		readAnnotation(o, u, kind.Annotation)
+		return nil
+	}
+}
+
+// unreadable says why the pods of an owner are left alone; others go on.
+func (o *Owner) unreadable(why string) {
+	o.Spec.Found, o.Spec.Unreadable, o.State.Observed = true, why, true
+}
+
+// readAnnotation reads off the annotation which restart was asked for last. A
+// text that is there is one that the operator has not finished yet.
+func readAnnotation(o *Owner, u *unstructured.Unstructured, a *v1alpha1.RestartAnnotation) {
+	o.Annotation = a
+	if a == nil {
+		return
+	}
+	o.RestartedFor, _, _ = unstructured.NestedString(u.Object, append(annotationsPath(a), a.Key)...)
+	if o.RestartedFor == "" {
+		return
+	}
+	o.AskedAt = appliedAt(u)
+	switch {
+	case a.Text != "":
+		o.State.Observed = o.RestartedFor != a.Text
+	case a.Value == v1alpha1.RestartTimestamp:
+		o.RestartAt, _ = time.Parse(time.RFC3339, o.RestartedFor)
+	}
+}
+
+// appliedAt is when the API server last took a change of the fields that are
+// applied to the object; zero when there are none.
+func appliedAt(u *unstructured.Unstructured) time.Time {
+	for _, m := range u.GetManagedFields() {
+		if m.Manager == v1alpha1.FieldManager && m.Operation == metav1.ManagedFieldsOperationApply && m.Time != nil {
+			return m.Time.Time
+		}
+	}
+	return time.Time{}
+}
+
+// annotationsPath are the names of the fields that lead to the annotations.
+func annotationsPath(a *v1alpha1.RestartAnnotation) []string { return strings.Split(a.Path, ".") }
+
+// templateAround returns the pod template whose annotations are meant, nil for
+// annotations of anything else.
+func templateAround(u *unstructured.Unstructured, a *v1alpha1.RestartAnnotation) *corev1.PodTemplateSpec {
+	if a == nil {
+		return nil
+	}
+	path, ok := strings.CutSuffix(a.Path, "."+v1alpha1.AnnotationsPath)
+	if !ok {
+		return nil
+	}
+	fields, ok, _ := unstructured.NestedMap(u.Object, strings.Split(path, ".")...)
+	template := &corev1.PodTemplateSpec{}
+	if !ok || runtime.DefaultUnstructuredConverter.FromUnstructured(fields, template) != nil {
+		return nil
+	}
+	return template
+}
+
+// annotate asks the operator for a restart.
+func (w Writer) annotate(ctx context.Context, live Owner, a rollout.Action) (Written, error) {
+	if live.Annotation == nil {
+		return Written{}, fmt.Errorf("annotating %s: %w: it has no annotation for that", a.Key, ErrSuperseded)
+	}
+	var fields any = map[string]any{live.Annotation.Key: a.Value}
+	for _, name := range slices.Backward(annotationsPath(live.Annotation)) {
+		fields = map[string]any{name: fields}
+	}
+	written, err := w.apply(ctx, live, fields.(map[string]any))
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+		// A permission that is missing, or an admission rule of the operator's own:
+		// for the user to see, and nothing that another try would mend.
+		return Written{}, fmt.Errorf("annotating %s: %w: %s", a.Key, ErrRefused, refusalOf(err))
+	}
+	return written, err
+}
+
+// refusalOf is what the API server says to a refused write, cut to what fits
+// into a status.
+func refusalOf(err error) string {
+	const most = 400
+	text := err.Error()
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		text = status.Status().Message
+	}
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
+}

@@ -1,0 +1,146 @@
+package rollout_test
+
+import (
+	"slices"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// operating is how the operator of a custom resource restarts pods, if the owner
+// is one.
+type operating int
+
+const (
+	notOperated operating = iota
+	// byToken and byTime: it replaces the pods that lack the annotation's value.
+	byToken
+	byTime
+	// byText: it replaces all pods that there are and removes the annotation, or
+	// at times removes it without having looked.
+	byText
+	// byEviction: it makes up for pods that are gone.
+	byEviction
+)
+
+func simOperators() rollout.Operators {
+	at := func(value v1alpha1.RestartValue, text string) *v1alpha1.RestartAnnotation {
+		return &v1alpha1.RestartAnnotation{Key: "example.com/restart", Path: v1alpha1.AnnotationsPath, Value: value, Text: text}
+	}
+	return rollout.Operators{
+		{Group: "example.com", Kind: "ByToken", Annotation: at(v1alpha1.RestartToken, "")},
+		{Group: "example.com", Kind: "ByTime", Annotation: at(v1alpha1.RestartTimestamp, "")},
+		{Group: "example.com", Kind: "ByText", Annotation: at("", "true")},
+		{Group: "example.com", Kind: "ByEviction", Evict: true},
+	}
+}
+
+func groupOf(kind string) string {
+	switch kind {
+	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet":
+		return "apps"
+	case "Job":
+		return "batch"
+	case "Rollout":
+		return "argoproj.io"
+	case "Pod", "Node", "ReplicationController":
+		return ""
+	default:
+		return "example.com"
+	}
+}
+
+// annotated says whether the owner's pods are replaced at an annotation.
+func (o *simOwner) annotated() bool { return o.op != notOperated && o.op != byEviction }
+
+// asked says whether the operator has something to do that it has not begun.
+func (o *simOwner) asked() bool { return o.op == byText && o.mark != "" }
+
+// outdatedPod says whether a pod is one that the owner's controller is to
+// replace.
+func (o *simOwner) outdatedPod(p *simPod) bool {
+	return (o.byTemplate() || o.annotated()) && p.rev != o.rev && p.ordinal >= o.partition
+}
+
+// workOperator lets an operator take one step.
+func (w *world) workOperator(i int) {
+	o := &w.owners[i]
+	w.takeUp(i)
+	news, olds, ready, terminating := w.split(i)
+	total := len(news) + len(olds)
+	switch {
+	case total+terminating < o.desired:
+		w.create(i, w.freeOrdinal(i), o.rev, o.mark)
+	case total > o.desired:
+		w.terminate(&w.pods[append(olds, news...)[0]])
+	case !o.annotated() || terminating > 0:
+	case len(olds) > 0 && (!w.pods[olds[0]].ready || ready == o.desired):
+		w.terminate(&w.pods[olds[0]])
+	case o.restarting && len(olds) == 0 && ready == o.desired:
+		o.restarting, o.mark, o.markAt, w.dirty = false, "", time.Time{}, true
+		w.logf("%s is restarted", o.key)
+	}
+}
+
+// takeUp lets an operator notice a text.
+func (w *world) takeUp(i int) {
+	o := &w.owners[i]
+	switch {
+	case !o.asked() || o.restarting:
+	case w.rng.IntN(6) == 0:
+		w.logf("%s overlooks its annotation", o.key)
+		o.mark, o.markAt, w.dirty = "", time.Time{}, true
+		w.books[i].reverts++
+		w.books[i].revertedSinceRoll = true
+	default:
+		w.logf("%s takes up its annotation", o.key)
+		o.restarting, w.dirty = true, true
+		o.userGen++
+		o.retemplate()
+	}
+}
+
+// undercounted says whether the owner had fewer pods, as seen when its roll was
+// decided, than it should have now. Of an operator nobody tells that number, and
+// a pod that is missing before the roll is not missed after it.
+func (w *world) undercounted(i int) bool {
+	o := &w.owners[i]
+	return o.op != notOperated && slices.ContainsFunc(w.mt.state.InProgress, func(r rollout.Roll) bool {
+		return r.Key == o.key && r.Pods < o.desired
+	})
+}
+
+func (w *world) freeOrdinal(i int) int {
+	used := map[int]bool{}
+	for _, n := range w.podsOf(i) {
+		used[w.pods[n].ordinal] = true
+	}
+	ordinal := 0
+	for used[ordinal] {
+		ordinal++
+	}
+	return ordinal
+}
+
+// userRestart is a user who asks the operator for a restart.
+func (w *world) userRestart(i int) {
+	switch o := &w.owners[i]; {
+	case w.books[i].ours:
+	case o.op == byText:
+		o.mark, o.markAt, w.dirty = "true", time.Time{}, true
+	case o.op == byTime:
+		o.mark, o.markAt, w.dirty = w.now.UTC().Format(time.RFC3339), time.Time{}, true
+		o.retemplate()
+	}
+}
+
+// describeOperated fills in what is read, live, of an operator's custom resource.
+func (o *simOwner) describeOperated(out *rollout.Workload) {
+	out.Owner = rollout.Owner{Observed: !o.asked(), ByPods: true}
+	out.Annotation = simOperators().For(o.key).Annotation
+	out.AskedAt = o.markAt.Truncate(time.Second)
+	if o.op == byTime {
+		out.RestartAt, _ = time.Parse(time.RFC3339, o.mark)
+	}
+}

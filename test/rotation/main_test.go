@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +24,7 @@ import (
 )
 
 // sideBySide is how many scenarios run at once. They mostly wait.
-const sideBySide = 12
+const sideBySide = 6
 
 // env is what the scenarios share.
 var env struct {
@@ -35,12 +33,9 @@ var env struct {
 	kubelet *kubelet.Kubelet
 	dir     string
 	metrics string
-
-	mu sync.Mutex
-	// controllers are all that were ever started, by the path of their log; leader
-	// is the one that runs.
-	logs   []string
-	leader *local.Process
+	webhook *local.Process
+	// controller is kept running for all scenarios.
+	controller *kept
 }
 
 func TestMain(m *testing.M) {
@@ -89,16 +84,21 @@ func runReanchor(ctx context.Context, m *testing.M) (code int, err error) {
 	if env.metrics, err = freeAddress(); err != nil {
 		return 1, err
 	}
-	x, err := local.Start(ctx, env.lab, env.client, local.Options{Root: "../..", Dir: env.dir, Controller: []string{"--metrics-address=" + env.metrics, "-v1"}})
+	// What is installed runs until the tests keep a controller of their own.
+	x, err := local.Start(ctx, env.lab, env.client, local.Options{Root: "../..", Dir: env.dir})
 	if err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, x.Stop()) }()
-	env.leader, env.logs = x.Controller, []string{x.Controller.Log, x.Webhook.Log}
+	x.Controller.Stop()
+	env.webhook = x.Webhook
+	if env.controller, err = keep("kept", env.metrics); err != nil {
+		return 1, err
+	}
 	defer func() {
-		env.leader.Stop()
+		env.controller.stop()
 		if code != 0 {
-			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", narrow(env.leader.Tail(60)))
+			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", narrow(env.controller.current().Tail(60)))
 		}
 	}()
 	return m.Run(), nil
@@ -115,16 +115,6 @@ func narrow(text string) string {
 		}
 	}
 	return out.String()
-}
-
-// startController runs another controller, which competes for the lease.
-func startController(name string) (*local.Process, error) {
-	env.mu.Lock()
-	defer env.mu.Unlock()
-	log := filepath.Join(env.dir, name+".log")
-	env.logs = append(env.logs, log)
-	return local.StartProcess(log, filepath.Join(env.dir, "reanchor"), "controller",
-		"--kubeconfig="+filepath.Join(env.dir, "controller.kubeconfig"), "--lease-duration=3s", "--metrics-address=0", "--health-address=127.0.0.1:0", "-v1")
 }
 
 func freeAddress() (string, error) {

@@ -24,24 +24,29 @@ import (
 // as the README beside them has users do it.
 func (w *world) grant() {
 	w.Helper()
-	rotation := w.trust.Spec.Rotation
-	files := []string{"rotation/inplace/rbac.yaml"}
-	if rotation.Layout == v1alpha1.LayoutGenerations {
-		files = []string{"rotation/generations/rbac.yaml"}
-	}
-	if rotation.BundleWriter == v1alpha1.BundleWriterReanchor {
-		files = append(files, "rotation/bundlewriter/rbac.yaml")
-	}
+	var files []string
 	if w.Mesh.Mesh != linkerd.DefaultName {
 		files = append(files, "linkerd-rbac.yaml", "rbac.yaml")
 	}
+	if rotation := w.trust.Spec.Rotation; rotation != nil {
+		component := "rotation/inplace/rbac.yaml"
+		if rotation.Layout == v1alpha1.LayoutGenerations {
+			component = "rotation/generations/rbac.yaml"
+		}
+		files = append(files, component)
+		if rotation.BundleWriter == v1alpha1.BundleWriterReanchor {
+			files = append(files, "rotation/bundlewriter/rbac.yaml")
+		}
+	}
 	for _, file := range files {
-		w.grantFile(filepath.Join("../../manifests/controller", file))
+		w.grantFile(file)
 	}
 }
 
-func (w *world) grantFile(path string) {
+// grantFile gives the rights of one file of manifests/controller.
+func (w *world) grantFile(file string) {
 	w.Helper()
+	path := filepath.Join("../../manifests/controller", file)
 	text, err := os.ReadFile(path)
 	w.check(err)
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))

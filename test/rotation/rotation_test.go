@@ -14,6 +14,13 @@ const long = 6 * time.Minute
 // TestRotations are all scenarios that leave Reanchor and the cluster alone.
 func TestRotations(t *testing.T) {
 	for name, scenario := range map[string]func(*testing.T){
+		"an anchor that another actor renews is followed":                                                                 observed,
+		"a schedule starts one run, at its time":                                                                          scheduled,
+		"an anchor near its end is replaced":                                                                              due,
+		"a Deployment that cannot become ready is waited for":                                                             unready,
+		"what is never rolled blocks by its name, until it is acknowledged":                                               blocked,
+		"a second renewal of the anchor in mid-rotation":                                                                  renewedTwice,
+		"an identity replica that stopped reloading":                                                                      stoppedReloading,
 		"hands off: the documented layout, 40 workloads, three injectors that lag, 20,000 handshakes of which none fails": handsOff,
 		"with generations no Secret but Reanchor's own is touched":                                                        generations,
 		"a bundle that Reanchor writes itself":                                                                            ownWriter,
@@ -39,17 +46,15 @@ func handsOff(t *testing.T) {
 }
 
 func generations(t *testing.T) {
-	o := small("generations")
-	o.Layout = v1alpha1.LayoutGenerations
-	w := newWorld(t, o, nil)
+	w := newWorld(t, smallGenerations("generations"), nil)
 	w.rotate()
 	w.complete(long)
 	w.rotated()
 }
 
 func ownWriter(t *testing.T) {
-	o := small("own-writer")
-	o.Layout, o.Writer = v1alpha1.LayoutGenerations, v1alpha1.BundleWriterReanchor
+	o := smallGenerations("own-writer")
+	o.Writer = v1alpha1.BundleWriterReanchor
 	w := newWorld(t, o, nil)
 	w.rotate()
 	w.complete(long)

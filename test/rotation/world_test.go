@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,14 +31,37 @@ type world struct {
 	before string
 }
 
-// small is a mesh that is quickly rolled, with fewer handshakes, so that many of
-// them fit beside one another.
+// small is a mesh that is quickly rotated, with fewer handshakes, so that many of
+// them fit beside one another. It is InPlace.
 func small(name string) linkerd.Options {
-	return linkerd.Options{Name: name, Workloads: 6, Namespaces: 2, Rate: 20, Foreign: true}
+	return linkerd.Options{Name: name, Workloads: 4, Namespaces: 2, Rate: 20, Foreign: true, Times: linkerd.Times{
+		Leaf: 20 * time.Second, File: 7 * time.Second,
+		InjectorLags: []time.Duration{time.Second, 3 * time.Second, 5 * time.Second},
+		IdentityLags: []time.Duration{0, 2 * time.Second},
+	}}
 }
 
-// newWorld makes a mesh and, when change does not return nil, its MeshTrust.
+// smallGenerations is the same with layout Generations.
+func smallGenerations(name string) linkerd.Options {
+	o := small(name)
+	o.Layout = v1alpha1.LayoutGenerations
+	return o
+}
+
+// newWorld makes a mesh and its MeshTrust, which change, if there is one, changes
+// before.
 func newWorld(t *testing.T, o linkerd.Options, change func(*v1alpha1.MeshTrust)) *world {
+	t.Helper()
+	w := newMesh(t, o)
+	if change != nil {
+		change(w.trust)
+	}
+	w.entrust()
+	return w
+}
+
+// newMesh makes a mesh that Reanchor does not know yet.
+func newMesh(t *testing.T, o linkerd.Options) *world {
 	t.Helper()
 	o.Kubelet = env.kubelet
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -51,12 +75,14 @@ func newWorld(t *testing.T, o linkerd.Options, change func(*v1alpha1.MeshTrust))
 	w.before, err = m.Anchor(t.Context())
 	w.check(err)
 	quick(w.trust)
-	if change != nil {
-		change(w.trust)
-	}
-	w.grant()
-	w.check(w.Client.Create(t.Context(), w.trust))
 	return w
+}
+
+// entrust tells Reanchor of the mesh, and gives it the rights that it needs.
+func (w *world) entrust() {
+	w.Helper()
+	w.grant()
+	w.check(w.Client.Create(w.Context(), w.trust))
 }
 
 // quick is a wide budget.
@@ -312,4 +338,36 @@ func atLeast(w *world, handshakes int) error {
 		return fmt.Errorf("there were %d handshakes, want %d", n, handshakes)
 	}
 	return nil
+}
+
+// awaitTrust waits until the MeshTrust has a condition with a status and, unless
+// it is empty, a reason.
+func (w *world) awaitTrust(within time.Duration, kind string, status metav1.ConditionStatus, reason v1alpha1.Reason) *v1alpha1.MeshTrust {
+	w.Helper()
+	var mt v1alpha1.MeshTrust
+	w.eventually(within, func() error {
+		if err := w.Client.Get(w.Context(), client.ObjectKeyFromObject(w.trust), &mt); err != nil {
+			return err
+		}
+		c := apimeta.FindStatusCondition(mt.Status.Conditions, kind)
+		if c == nil || c.Status != status || reason != "" && c.Reason != string(reason) {
+			return fmt.Errorf("want %s %s %s, have %+v", kind, status, reason, c)
+		}
+		return nil
+	})
+	return &mt
+}
+
+func duration(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: d} }
+
+// anchorEnd is when the anchor expires.
+func (w *world) anchorEnd() time.Time {
+	w.Helper()
+	u := linkerd.Certificate()
+	w.check(w.Client.Get(w.Context(), w.AnchorKey(), u))
+	text, _, err := unstructured.NestedString(u.Object, "status", "notAfter")
+	w.check(err)
+	end, err := time.Parse(time.RFC3339, text)
+	w.check(err)
+	return end
 }

@@ -1,0 +1,83 @@
+package rotation
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// triggered fails unless the mesh has had just one run, of that trigger.
+func (w *world) triggered(by v1alpha1.Trigger) {
+	w.Helper()
+	var list v1alpha1.AnchorRotationList
+	w.check(w.Client.List(w.Context(), &list))
+	n := 0
+	for i := range list.Items {
+		if r := &list.Items[i]; r.Spec.MeshTrustRef.Name == w.Mesh.Mesh {
+			n++
+			if got := r.Labels[v1alpha1.TriggerLabel]; got != string(by) {
+				w.Errorf("run %s was opened by %q, want %q", r.Name, got, by)
+			}
+		}
+	}
+	if n != 1 {
+		w.Errorf("there are %d runs, want one", n)
+	}
+}
+
+// converged waits until Reanchor knows the mesh and has nothing to do.
+func (w *world) converged() {
+	w.Helper()
+	w.awaitTrust(time.Minute, v1alpha1.ConditionReady, "True", v1alpha1.Converged)
+}
+
+// Somebody renews the anchor as cmctl does, in the middle of the day, and does
+// nothing more.
+func observed(t *testing.T) {
+	w := newWorld(t, small("observed"), nil)
+	w.converged()
+	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
+	w.complete(long)
+	w.triggered(v1alpha1.TriggerObserved)
+	w.rotated()
+	if anchor, err := w.Anchor(t.Context()); err != nil || anchor != w.replaced() {
+		t.Errorf("the issuer is not signed by the anchor that was renewed, %.8s (%v)", anchor, err)
+	}
+}
+
+func scheduled(t *testing.T) {
+	var at time.Time
+	w := newWorld(t, smallGenerations("scheduled"), func(mt *v1alpha1.MeshTrust) {
+		at = time.Now().UTC().Truncate(time.Minute).Add(2 * time.Minute)
+		mt.Spec.Rotation.Schedule = fmt.Sprintf("%d %d * * *", at.Minute(), at.Hour())
+	})
+	run := w.complete(long)
+	w.triggered(v1alpha1.TriggerSchedule)
+	if late := run.CreationTimestamp.Sub(at); late < 0 || late > 20*time.Second {
+		t.Errorf("the run was created %s after its time", late)
+	}
+	w.rotated()
+}
+
+// The anchor has an hour to live and is due a moment from now; the next will not
+// be for long.
+func due(t *testing.T) {
+	o := smallGenerations("due")
+	o.Times.Anchor = time.Hour
+	w := newMesh(t, o)
+	w.trust.Spec.Rotation.AnchorTemplate.Duration.Duration = 24 * time.Hour
+	soon := time.Until(w.anchorEnd()) - 20*time.Second
+	w.trust.Spec.Rotation.RotateBefore = duration(soon.Truncate(time.Second))
+	w.entrust()
+	w.holds(10*time.Second, func() error {
+		if _, err := w.run(t.Context()); err == nil {
+			return fmt.Errorf("a run was opened before its time")
+		}
+		return nil
+	})
+	w.complete(long)
+	w.triggered(v1alpha1.TriggerDue)
+	w.rotated()
+}

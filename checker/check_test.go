@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"fmt"
 	"slices"
 	"strings"
@@ -534,6 +535,13 @@ func shapeCases() map[string]ruleCase {
 			want:  []string{"warning no_san /pki/a.crt"},
 		},
 		"a client needs no name": {facts: of(checkertest.Spec{CN: "system:admin", Usages: checkertest.ClientOnly()}, checker.Use{})},
+		"neither does one that could also serve": {
+			facts: of(checkertest.Spec{CN: "system:admin", Usages: checkertest.Both()}, checker.Use{Purpose: checker.Client}),
+		},
+		"a server needs one although its certificate has no usages": {
+			facts: of(checkertest.Spec{CN: "etcd-a"}, server),
+			want:  []string{"warning legacy_cn_only /pki/a.crt"},
+		},
 		"an etcd certificate without clientAuth is a warning": {
 			facts: of(checkertest.Spec{CN: "etcd-a", DNS: []string{"etcd-a"}, Usages: checkertest.ServerOnly()}, server),
 			want:  []string{"warning eku_missing /pki/a.crt"},
@@ -546,6 +554,17 @@ func shapeCases() map[string]ruleCase {
 			},
 		},
 		"a certificate without usages may do anything": {facts: of(checkertest.Spec{CN: "etcd-a", DNS: []string{"etcd-a"}}, server)},
+		"one with usages that nobody knows may do nothing": {
+			facts: func(p *pki) checker.Facts {
+				odd := *p.leaf(checkertest.Spec{}).Cert
+				odd.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3}}
+				return files(p.caFile(), checker.File{Source: checker.SourceFile, Path: "/pki/a.crt", Certs: []*checker.Cert{checker.NewCert(&odd)}, Use: server})
+			},
+			want: []string{"warning eku_missing /pki/a.crt"},
+		},
+		"one for any usage may do anything": {
+			facts: of(checkertest.Spec{CN: "etcd-a", DNS: []string{"etcd-a"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}, server),
+		},
 		"a leaf where a CA should be is a warning": {
 			facts: of(checkertest.Spec{CN: "x", DNS: []string{"x"}}, checker.Use{Purpose: checker.CA}),
 			want:  []string{"warning ca_flag /pki/a.crt"},

@@ -62,6 +62,12 @@ func liveCases() map[string]ruleCase {
 			},
 			want: []string{"warning live_mismatch 127.0.0.1:3996"},
 		},
+		"a file whose cluster is not known may be the endpoint's": {
+			facts: func(p *pki) checker.Facts {
+				return checker.Facts{Files: []checker.File{p.caFile(), managerFile("", p.leaf(checkertest.Spec{}))}, Endpoints: []checker.Endpoint{serving(p.leaf(checkertest.Spec{}))}}
+			},
+			want: []string{"warning live_mismatch 127.0.0.1:3996"},
+		},
 		"a leftover is not what an endpoint should serve": {
 			facts: func(p *pki) checker.Facts {
 				dead := managerFile("main", p.leaf(checkertest.Spec{}))
@@ -142,6 +148,16 @@ func processCases() map[string]ruleCase {
 			},
 			want: []string{"warning restart_suspected /pki/ca.crt"},
 		},
+		"a file of the same name in a container is another file": {
+			facts: func(p *pki) checker.Facts {
+				f := p.caFile()
+				f.Changed, f.ID = now(), checker.FileID{Dev: 1, Ino: 2}
+				return checker.Facts{Files: []checker.File{f}, Processes: []checker.Process{{
+					Name: "etcd", Component: checker.Etcd, Start: now().Add(-day),
+					Loaded: []checker.LoadedFile{{Path: f.Path, ID: checker.FileID{Dev: 1, Ino: 3}, Trust: true}},
+				}}}
+			},
+		},
 		"etcd-manager is known by its cluster, since it names no file": {
 			facts: func(p *pki) checker.Facts {
 				own, other := managerFile("main", p.leaf(checkertest.Spec{})), managerFile("events", p.leaf(checkertest.Spec{}))
@@ -178,6 +194,20 @@ func TestARemedyNamesTheClusterOfTheVolume(t *testing.T) {
 	r := checker.Check(files(all...), now(), checker.DefaultPolicy())
 	if got := r.Certificates[0].Findings[0].Remedy; got != "restart etcd-manager-events on this node" {
 		t.Errorf("remedy %q", got)
+	}
+}
+
+// TestAnEndpointGivenByHandIsRestartedAsItsFileSays: only profiles know how a
+// server is restarted.
+func TestAnEndpointGivenByHandIsRestartedAsItsFileSays(t *testing.T) {
+	p := newPKI(t)
+	disk := managerFile("main", p.leaf(checkertest.Spec{}))
+	disk.Use.Restart = "restart etcd-manager-{instance}"
+	e := serving(p.leaf(checkertest.Spec{}))
+	e.Use, e.Expect, e.ExpectPaths = checker.Use{}, nil, []string{disk.Path}
+	r := checker.Check(checker.Facts{Files: []checker.File{p.caFile(), disk}, Endpoints: []checker.Endpoint{e}}, now(), checker.DefaultPolicy())
+	if f := r.Endpoints[0].Findings; len(f) != 1 || f[0].Remedy != "restart etcd-manager-main" {
+		t.Errorf("findings %+v", f)
 	}
 }
 

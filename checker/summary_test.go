@@ -54,10 +54,12 @@ func TestExitCodes(t *testing.T) {
 func TestTheWorstComesFirst(t *testing.T) {
 	p := newPKI(t)
 	names := map[string]checkertest.Spec{
-		"fine": {}, "soon": {NotAfter: now().Add(20 * day)}, "sooner": {NotAfter: now().Add(16 * day)},
+		"fine": {NotAfter: now().Add(450 * day)}, "soon": {NotAfter: now().Add(20 * day)}, "sooner": {NotAfter: now().Add(16 * day)},
 		"dead": {NotAfter: now().Add(-day)}, "deader": {NotAfter: now().Add(-9 * day)},
 	}
-	all := []checker.File{p.caFile()}
+	// What is fine is grouped: leaves go before CAs that end earlier.
+	brief := p.issue(checkertest.Spec{CN: "brief", CA: true, NotAfter: now().Add(400 * day)}, nil)
+	all := []checker.File{p.caFile(), file("/other/ca.crt", brief)}
 	for cn, s := range names {
 		s.CN = cn
 		all = append(all, file("/pki/"+cn+".crt", p.leaf(s)))
@@ -66,7 +68,7 @@ func TestTheWorstComesFirst(t *testing.T) {
 	for _, c := range checker.Check(files(all...), now(), checker.DefaultPolicy()).Certificates {
 		got = append(got, c.Subject.CommonName)
 	}
-	if diff := cmp.Diff([]string{"deader", "dead", "sooner", "soon", "fine", "kubernetes"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"deader", "dead", "sooner", "soon", "fine", "brief", "kubernetes"}, got); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }

@@ -63,7 +63,7 @@ func Start(ctx context.Context, l *lab.Lab, c client.Client, o Options) (*Local,
 	if err := x.ReviveWebhook(ctx); err != nil {
 		return nil, errors.Join(err, x.Stop())
 	}
-	if x.Controller, err = x.start(ctx, "controller", append([]string{
+	if x.Controller, err = x.start(ctx, KeepProcess, "controller", append([]string{
 		"--lease-duration=3s", "--metrics-address=0", "--health-address=127.0.0.1:0"}, o.Controller...)); err != nil {
 		return nil, errors.Join(err, x.Stop())
 	}
@@ -79,7 +79,7 @@ func (x *Local) ReviveWebhook(ctx context.Context) error {
 	}
 	// A lab has one API server and no Service: the pauses that protect a rotation
 	// of the serving certificate protect nobody here.
-	x.Webhook, err = x.start(ctx, "webhook", append([]string{
+	x.Webhook, err = x.start(ctx, StartProcess, "webhook", append([]string{
 		"--address=" + x.address, "--health-address=" + x.health, "--namespace=" + Namespace,
 		"--host=localhost", "--certificate-pause=1s", "--shutdown-delay=0s"}, x.options.Webhook...))
 	if err != nil {
@@ -107,13 +107,16 @@ func (x *Local) awaitWebhook(ctx context.Context) error {
 	}
 }
 
+// starter is StartProcess or KeepProcess.
+type starter func(log, program string, args ...string) (*Process, error)
+
 // start runs one mode as its service account, reanchor-MODE.
-func (x *Local) start(ctx context.Context, mode string, flags []string) (*Process, error) {
+func (x *Local) start(ctx context.Context, with starter, mode string, flags []string) (*Process, error) {
 	kubeconfig := filepath.Join(x.options.Dir, mode+".kubeconfig")
 	if err := x.writeKubeconfig(ctx, kubeconfig, "reanchor-"+mode); err != nil {
 		return nil, err
 	}
-	return StartProcess(filepath.Join(x.options.Dir, mode+".log"), x.program, append([]string{mode, "--kubeconfig=" + kubeconfig}, flags...)...)
+	return with(filepath.Join(x.options.Dir, mode+".log"), x.program, append([]string{mode, "--kubeconfig=" + kubeconfig}, flags...)...)
 }
 
 func (x *Local) writeKubeconfig(ctx context.Context, path, serviceAccount string) error {

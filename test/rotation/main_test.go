@@ -34,8 +34,9 @@ var env struct {
 	dir     string
 	metrics string
 	webhook *local.Process
-	// controller is kept running for all scenarios.
-	controller *kept
+	// controller is kept running: one that ends, for it lost its lease or was
+	// killed, is started again.
+	controller *local.Process
 }
 
 func TestMain(m *testing.M) {
@@ -84,21 +85,17 @@ func runReanchor(ctx context.Context, m *testing.M) (code int, err error) {
 	if env.metrics, err = freeAddress(); err != nil {
 		return 1, err
 	}
-	// What is installed runs until the tests keep a controller of their own.
-	x, err := local.Start(ctx, env.lab, env.client, local.Options{Root: "../..", Dir: env.dir})
+	x, err := local.Start(ctx, env.lab, env.client, local.Options{
+		Root: "../..", Dir: env.dir, Controller: []string{"--lease-duration=4s", "--metrics-address=" + env.metrics, "-v1"},
+	})
 	if err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, x.Stop()) }()
-	x.Controller.Stop()
-	env.webhook = x.Webhook
-	if env.controller, err = keep("kept", env.metrics); err != nil {
-		return 1, err
-	}
+	env.webhook, env.controller = x.Webhook, x.Controller
 	defer func() {
-		env.controller.stop()
 		if code != 0 {
-			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", narrow(env.controller.current().Tail(60)))
+			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", narrow(env.controller.Tail(60)))
 		}
 	}()
 	return m.Run(), nil

@@ -23,8 +23,8 @@ import (
 	"github.com/reanchor/reanchor/checker"
 )
 
-// Spec says what a certificate should look like. Zero values mean: 365 days
-// from now, both client and server, P-256.
+// Spec says what a certificate should look like. Without Usages it may do
+// anything, without Key it gets a new one on P-256; the dates have no default.
 type Spec struct {
 	CN           string
 	Organization []string

@@ -147,9 +147,13 @@ func (c *collection) profileRoot(ctx context.Context, name string, r *profile.Ro
 	if r.Files[0].Kubeconfig {
 		c.backups(r.Path)
 	}
-	if seen > 0 || len(unreadable) > 0 || r.Leftover {
-		return
+	if seen == 0 && len(unreadable) == 0 && !r.Leftover {
+		c.missing(name, r)
 	}
+}
+
+// missing tells of a root that is not there, and whether it has to be.
+func (c *collection) missing(name string, r *profile.Root) {
 	missing := checker.Root{Path: r.Path, Profile: name, State: checker.RootMissing}
 	for _, marker := range r.RequiredBy {
 		if c.s.exists(marker) {

@@ -229,3 +229,25 @@ func TestTheOldNamesOfKopsAsCrt(t *testing.T) {
 		t.Errorf("role %q", f.Files[0].Use.Role)
 	}
 }
+
+func TestOfTheDatedFilesOfKubeletOneIsInUse(t *testing.T) {
+	p := newPlace(t)
+	const dir = "/var/lib/kubelet/pki/"
+	for _, kind := range []string{"kubelet-client", "kubelet-server"} {
+		for _, year := range []string{"2024", "2025", "2026"} {
+			p.cert(dir+kind+"-"+year+"-01-01-00-00-00.pem", kind)
+		}
+	}
+	if got := orphans(p.look(paths(dir))); len(got) > 0 {
+		t.Errorf("orphans %v; without a link nobody knows which is in use", got)
+	}
+	p.link(dir+"kubelet-client-current.pem", dir+"kubelet-client-2025-01-01-00-00-00.pem")
+	p.link(dir+"kubelet-server-current.pem", "kubelet-server-2026-01-01-00-00-00.pem")
+	want := []string{
+		dir + "kubelet-client-2024-01-01-00-00-00.pem", dir + "kubelet-client-2026-01-01-00-00-00.pem",
+		dir + "kubelet-server-2024-01-01-00-00-00.pem", dir + "kubelet-server-2025-01-01-00-00-00.pem",
+	}
+	if diff := cmp.Diff(want, orphans(p.look(paths(dir)))); diff != "" {
+		t.Errorf("orphans (-want +got):\n%s", diff)
+	}
+}

@@ -2,7 +2,7 @@
 // meshed pods, denies a pod whose trust bundle has expired, and replaces the
 // mesh's trust anchor while proxies complete handshakes all the time. It ends
 // with a summary and exit code 0, or with what is not as it should be and
-// another code.
+// another code. With --kubeconfig it shows the controller alone, on that cluster.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -22,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/demo/own"
 	"github.com/reanchor/reanchor/hack/lab"
 	"github.com/reanchor/reanchor/hack/lab/kubelet"
 	"github.com/reanchor/reanchor/hack/local"
@@ -29,8 +31,14 @@ import (
 
 func main() {
 	ctrl.SetLogger(logr.Discard()) // clients ask for one
+	options := own.Options{Root: "."}
+	kong.Parse(&options, kong.Name("demo"), kong.Description("Shows what Reanchor does: all of it on a lab of its own, or its controller on your cluster."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout)
+	play := func() error { return run(ctx, os.Stdout) }
+	if options.Kubeconfig != "" {
+		play = func() error { return own.Run(ctx, options, os.Stdout) }
+	}
+	err := play()
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)

@@ -250,8 +250,10 @@ func TestOtherCertificatesOfTheClusterIssuerCountAsIssuers(t *testing.T) {
 		w.add("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {namespace: aaa, name: " + name + ", uid: uid-" + name +
 			"}\nspec: {secretName: x, issuerRef: {name: linkerd-identity-issuer, kind: ClusterIssuer, group: cert-manager.io}}\n")
 	}
-	// An Issuer of the same name is another.
-	w.add("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {namespace: aaa, name: b}\nspec: {secretName: x, issuerRef: {name: linkerd-identity-issuer, kind: Issuer}}\n")
+	// An Issuer of the same name is another, and so is one of another group.
+	for name, issuer := range map[string]string{"b": "{name: linkerd-identity-issuer, kind: Issuer}", "c": "{name: linkerd-identity-issuer, kind: ClusterIssuer, group: example.com}"} {
+		w.add("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {namespace: aaa, name: " + name + "}\nspec: {secretName: x, issuerRef: " + issuer + "}\nstatus: {revision: 1}\n")
+	}
 	w.edit("Certificate/aaa/z", "status", map[string]any{"notAfter": stamp(now)}) // restored from a backup
 	w.issued("aaa/a", 3, w.a.Intermediate("a", bundletest.From(now.Add(-time.Hour), time.Hour)))
 	got := w.read().Issuers

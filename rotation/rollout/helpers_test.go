@@ -87,6 +87,8 @@ func short(d rollout.Decision) []string {
 			out = append(out, "Evict "+a.Key.Name+" "+a.Pod.Name)
 		case v1alpha1.VerbRestartAt:
 			out = append(out, "RestartAt "+a.Key.Name+" "+a.RestartAt.Format("15:04:05"))
+		case v1alpha1.VerbAnnotate:
+			out = append(out, "Annotate "+a.Key.Name+" "+a.Value)
 		default:
 			out = append(out, "Restart "+a.Key.Name+" "+a.Mark)
 		}

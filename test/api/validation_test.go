@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -24,6 +25,7 @@ func TestValidation(t *testing.T) {
 	s := startServer(t)
 	t.Run("MeshTrust", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, meshTrustCases()) })
 	t.Run("MeshTrust rollout", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, rolloutCases()) })
+	t.Run("MeshTrust operators", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, operatorCases()) })
 	t.Run("MeshTrust rotation", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, rotationCases()) })
 	t.Run("AnchorRotation", func(t *testing.T) { testCases(t, s, v1alpha1.AnchorRotationKind, anchorRotationCases()) })
 	t.Run("changes", func(t *testing.T) { testChanges(t, s) })
@@ -142,6 +144,41 @@ func rolloutCases() map[string]validationCase {
 		"two waves of one name":  {spec(`waves: [{name: a, namespaceSelector: {}}, {name: a, namespaceSelector: {}}]`), []string{"spec.rollout.waves[1]: Duplicate value"}},
 		"a wave without name":    {spec(`waves: [{name: "", namespaceSelector: {}}]`), []string{"write lower-case letters, digits and hyphens"}},
 		"a wave of nothing":      {spec(`waves: [{name: a}]`), []string{"spec.rollout.waves[0].namespaceSelector: Required value"}},
+	}
+}
+
+func operatorCases() map[string]validationCase {
+	spec := func(entries string) string { return `{profile: Linkerd, rollout: {operators: [` + entries + `]}}` }
+	entry := func(rest string) string { return spec(`{group: example.com, kind: Database, ` + rest + `}`) }
+	const (
+		oneOfTwo = "write one of the two: annotation, for an operator that restarts the pods when it sees one, or evict: true"
+		own      = "write the group and kind of a custom resource that owns pods itself, such as postgresql.cnpg.io and Cluster"
+	)
+	return map[string]validationCase{
+		"every form": {spec: spec(`{group: example.com, kind: Database, annotation: {key: restart}},
+			{group: postgresql.cnpg.io, kind: Cluster, annotation: {key: kubectl.kubernetes.io/restartedAt, value: Timestamp}},
+			{group: core.strimzi.io, kind: StrimziPodSet, annotation: {key: strimzi.io/manual-rolling-update, text: "true"}},
+			{group: apps.kruise.io, kind: CloneSet, annotation: {key: example.com/restart, path: spec.template.metadata.annotations, value: Token}},
+			{group: apps.kruise.io, kind: StatefulSet, evict: true}`)},
+		"an entry that says nothing":    {entry(`evict: false`), []string{oneOfTwo}},
+		"an entry that says both":       {entry(`evict: true, annotation: {key: a}`), []string{oneOfTwo}},
+		"an entry twice":                {spec(`{group: a.b, kind: C, evict: true}, {group: a.b, kind: C, evict: true}`), []string{"spec.rollout.operators[1]: Duplicate value"}},
+		"an entry without a group":      {spec(`{kind: Database, evict: true}`), []string{"spec.rollout.operators[0].group: Required value"}},
+		"the core group":                {spec(`{group: "", kind: Database, evict: true}`), []string{"write an API group without a version, such as postgresql.cnpg.io"}},
+		"a group with its version":      {spec(`{group: example.com/v1, kind: Database, evict: true}`), []string{"write an API group without a version"}},
+		"a resource in place of a kind": {spec(`{group: example.com, kind: databases, evict: true}`), []string{"write a kind, such as Cluster"}},
+		"a Deployment":                  {spec(`{group: apps, kind: Deployment, evict: true}`), []string{own}},
+		"a Job":                         {spec(`{group: batch, kind: Job, evict: true}`), []string{own}},
+		"an Argo Rollout":               {spec(`{group: argoproj.io, kind: Rollout, evict: true}`), []string{own}},
+		"a Workflow of Argo":            {spec: spec(`{group: argoproj.io, kind: Workflow, evict: true}`)},
+		"an annotation without a key":   {entry(`annotation: {value: Token}`), []string{"spec.rollout.operators[0].annotation.key: Required value"}},
+		"a key that cannot be one":      {entry(`annotation: {key: "restart now"}`), []string{"write the key of an annotation, such as example.com/restarted-at"}},
+		"a value that is not known":     {entry(`annotation: {key: a, value: Now}`), []string{`supported values: "Token", "Timestamp"`}},
+		"a value and a text":            {entry(`annotation: {key: a, value: Token, text: "true"}`), []string{"write one of the two: value, or text for an operator that removes the annotation when it is done"}},
+		"a text that is empty":          {entry(`annotation: {key: a, text: ""}`), []string{`write the text that asks for a restart, such as "true"`}},
+		"a path to the labels":          {entry(`annotation: {key: a, path: metadata.labels}`), []string{"write metadata.annotations, or where in the spec the annotations of the pods are, such as spec.template.metadata.annotations"}},
+		"a path into a list":            {entry(`annotation: {key: a, path: "spec.nodes[0].annotations"}`), []string{"write metadata.annotations, or where in the spec"}},
+		"twenty-one of them":            {spec(strings.Repeat(`{group: a.b, kind: C, evict: true}, `, 21)), []string{"spec.rollout.operators: Too many: 21: must have at most 20 items"}},
 	}
 }
 

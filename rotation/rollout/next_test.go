@@ -120,6 +120,22 @@ func TestOneDecision(t *testing.T) {
 				f.Fence = rollout.FenceEvidence{Needed: true, Known: true, Probe: rollout.AllFresh}
 			},
 			reason: v1alpha1.CanaryInFlight, actions: []string{"Restart x v1:new"}, again: 5 * time.Second},
+		"a rotation asks for the fence though nothing is to be rolled": {workloads: []rollout.Workload{stale("a", "x", current)},
+			edit:   func(f *rollout.Facts) { f.WantFence, f.Fence.Needed, f.Fence.Known = true, true, true },
+			reason: v1alpha1.WaitingForInjector, again: 5 * time.Second, probe: true},
+		"and has it at once": {workloads: []rollout.Workload{stale("a", "x", current)},
+			edit: func(f *rollout.Facts) {
+				f.WantFence, f.Fence = true, rollout.FenceEvidence{Needed: true, Known: true, Probe: rollout.AllFresh}
+			},
+			reason: v1alpha1.Converged},
+		"without a rotation nobody is probed for nothing": {workloads: []rollout.Workload{stale("a", "x", current)},
+			edit:   func(f *rollout.Facts) { f.Fence.Needed, f.Fence.Known = true, true },
+			reason: v1alpha1.Converged},
+		"nor while all is paused": {workloads: []rollout.Workload{stale("a", "x", current)},
+			edit: func(f *rollout.Facts) {
+				f.WantFence, f.Policy.Paused, f.Fence.Needed, f.Fence.Known = true, true, true, true
+			},
+			reason: v1alpha1.Converged},
 		"a fence of an earlier publication does not count": {workloads: []rollout.Workload{stale("a", "x")},
 			edit: func(f *rollout.Facts) {
 				f.Fence = rollout.FenceEvidence{Needed: true, Known: true}

@@ -134,10 +134,10 @@ func (m *Mesh) apply(ctx context.Context, text string) error {
 	var out bytes.Buffer
 	err = parsed.Execute(&out, struct {
 		Names
-		Times       Times
-		Generations bool
-		Foreign     string
-	}{m.Names, m.options.Times, m.generations(), m.foreign})
+		Times                   Times
+		Generations, AnchorEnds bool
+		Foreign                 string
+	}{m.Names, m.options.Times, m.generations(), m.options.AnchorEnds, m.foreign})
 	if err != nil {
 		return fmt.Errorf("filling in a template: %w", err)
 	}

@@ -52,6 +52,11 @@ type Options struct {
 	// in eight a StatefulSet and one in eight a DaemonSet, of two pods each.
 	// Namespaces is how many they are spread over; 0 means 1.
 	Workloads, Namespaces int
+	// ReadyDelay is how long a pod of the application takes to be Ready when its
+	// proxy has its leaf.
+	ReadyDelay time.Duration
+	// AnchorEnds leaves the anchor to expire: it is not renewed by itself.
+	AnchorEnds bool
 	// Times are shortened ones; see Times for its defaults.
 	Times Times
 	// Rate is that of the handshakes, per second; 0 means proxies.DefaultRate.

@@ -69,6 +69,15 @@ func (m *Mesh) Foreign() string {
 	return identity.Fingerprint(certificates[0].Raw)
 }
 
+// Issuer is the fingerprint of the issuer in its Secret.
+func (m *Mesh) Issuer(ctx context.Context) (string, error) {
+	certificates, err := m.certificates(ctx, m.IssuerKey())
+	if err != nil {
+		return "", err
+	}
+	return identity.Fingerprint(certificates[0].Raw), nil
+}
+
 // SignedBy is the published anchor that signed the issuer in its Secret; an error
 // when none did.
 func (m *Mesh) SignedBy(ctx context.Context) (string, error) {

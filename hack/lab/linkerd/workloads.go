@@ -30,13 +30,17 @@ const replicas = 2
 func (m *Mesh) createWorkloads(ctx context.Context) error {
 	for i := range m.options.Workloads {
 		w := Workload{Namespace: m.Namespace(i % m.options.Namespaces), Kind: "Deployment", Name: fmt.Sprintf("app-%d", i+1), Pods: replicas}
-		object := client.Object(Deployment(w, i%2 == 1))
+		d := Deployment(w, i%2 == 1)
+		template, object := &d.Spec.Template, client.Object(d)
 		switch i % 8 {
 		case 3:
-			w.Kind, object = "StatefulSet", statefulSet(w)
+			s := statefulSet(w)
+			w.Kind, template, object = "StatefulSet", &s.Spec.Template, s
 		case 7:
-			w.Kind, object = "DaemonSet", daemonSet(w)
+			s := daemonSet(w)
+			w.Kind, template, object = "DaemonSet", &s.Spec.Template, s
 		}
+		template.Annotations[lab.ReadyDelayAnnotation] = m.options.ReadyDelay.String()
 		if err := m.Client.Create(ctx, object); err != nil {
 			return fmt.Errorf("creating %s %s/%s: %w", w.Kind, w.Namespace, w.Name, err)
 		}

@@ -27,8 +27,8 @@ func stoppedReloading(t *testing.T) {
 	w := newWorld(t, small("stopped-reloading"), nil)
 	w.rotate()
 	w.awaitPhase(3*time.Minute, v1alpha1.PhaseSwitchIssuer)
-	for replica := range w.Identity.Replicas() {
-		w.check(w.Identity.StopReloading(replica))
+	for _, replica := range w.Identity.Replicas() {
+		w.check(w.Identity.StopReloading(replica.Number))
 	}
 	w.complete(long)
 	w.rotated()

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -13,7 +14,8 @@ const long = 6 * time.Minute
 
 // TestRotations are all scenarios that leave Reanchor and the cluster alone.
 func TestRotations(t *testing.T) {
-	for name, scenario := range map[string]func(*testing.T){
+	scenarios := aborts()
+	maps.Copy(scenarios, map[string]func(*testing.T){
 		"an anchor that another actor renews is followed":                                                                 observed,
 		"a schedule starts one run, at its time":                                                                          scheduled,
 		"an anchor near its end is replaced":                                                                              due,
@@ -24,7 +26,11 @@ func TestRotations(t *testing.T) {
 		"hands off: the documented layout, 40 workloads, three injectors that lag, 20,000 handshakes of which none fails": handsOff,
 		"with generations no Secret but Reanchor's own is touched":                                                        generations,
 		"a bundle that Reanchor writes itself":                                                                            ownWriter,
-	} {
+		"the hazard: in place, an issuer that renews itself in mid-roll breaks the mesh":                                  hazard,
+		"the hazard does not exist with generations":                                                                      hazardOfGenerations,
+		"the hazard is held back in place":                                                                                hazardHeld,
+	})
+	for name, scenario := range scenarios {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			scenario(t)

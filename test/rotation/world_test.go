@@ -312,16 +312,26 @@ func (w *world) replaced() string {
 // one if there is one.
 func (w *world) publishes(own ...string) {
 	w.Helper()
+	if err := w.published(own...); err != nil {
+		w.Error(err)
+	}
+}
+
+// published is nil when it does.
+func (w *world) published(own ...string) error {
 	published, err := w.Published(w.Context())
-	w.check(err)
+	if err != nil {
+		return err
+	}
 	want := linkerd.Anchors(own)
 	if f := w.Foreign(); f != "" {
 		want = append(want, f)
 	}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, published); diff != "" {
-		w.Errorf("the published anchors (-want +got):\n%s", diff)
+		return fmt.Errorf("the published anchors (-want +got):\n%s", diff)
 	}
+	return nil
 }
 
 // rotated is what every undisturbed rotation must come to.

@@ -1,0 +1,62 @@
+package rotation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// aborts are rotations that are given up, in each layout, from every phase that
+// lasts before Narrow, and in the seconds before those.
+func aborts() map[string]func(*testing.T) {
+	out := map[string]func(*testing.T){}
+	for _, layout := range []v1alpha1.Layout{v1alpha1.LayoutInPlace, v1alpha1.LayoutGenerations} {
+		for _, phase := range []v1alpha1.Phase{"", v1alpha1.PhaseRolling, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseDrainLeaves} {
+			name := fmt.Sprintf("an abort in %s, %s, ends on the old anchor", cmp.Or(phase, "its first seconds"), layout)
+			out[name] = func(t *testing.T) { aborted(t, layout, phase) }
+		}
+	}
+	return out
+}
+
+func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase) {
+	o := small(strings.ToLower(fmt.Sprintf("abort-%.4s-%s", layout, cmp.Or(phase, "first"))))
+	o.Layout, o.Workloads, o.Rate = layout, 2, 10
+	w := newWorld(t, o, nil)
+	w.converged()
+	w.rotate()
+	w.awaitPhase(4*time.Minute, cmp.Or(phase, v1alpha1.PhaseNewAnchor))
+	w.steer(func(s *v1alpha1.AnchorRotationSpec) { s.Abort = true })
+	run := w.awaitRun(4*time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
+	if phase != "" && run.Status.AbortedFrom != phase {
+		t.Errorf("aborted from %s, want %s", run.Status.AbortedFrom, phase)
+	}
+	w.unharmed()
+	w.check(w.unswitched())
+	if layout == v1alpha1.LayoutGenerations {
+		w.eventually(20*time.Second, func() error { return w.published(w.before) })
+	}
+	// Nothing happens behind the end, and no leaf was left over.
+	w.holds(o.Times.Leaf, w.unswitched)
+	w.unharmed()
+	if published, err := w.Published(t.Context()); err != nil || !published.Has(w.before) || !published.Has(w.Foreign()) {
+		t.Errorf("the old anchor or the foreign one is gone from the bundle: %s (%v)", published, err)
+	}
+	w.oneRun()
+}
+
+// oneRun fails when another run was opened.
+func (w *world) oneRun() {
+	w.Helper()
+	var list v1alpha1.AnchorRotationList
+	w.check(w.Client.List(w.Context(), &list))
+	mine := slices.DeleteFunc(list.Items, func(r v1alpha1.AnchorRotation) bool { return r.Spec.MeshTrustRef.Name != w.Mesh.Mesh })
+	if len(mine) != 1 {
+		w.Errorf("there are %d runs, want one", len(mine))
+	}
+}

@@ -1,0 +1,129 @@
+package rotation
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
+	"github.com/reanchor/reanchor/hack/lab/proxies"
+)
+
+// hazardous is a mesh whose issuer renews itself every two minutes and that takes
+// longer than a minute to roll.
+func hazardous(name string, layout v1alpha1.Layout) linkerd.Options {
+	o := small(name)
+	o.Layout, o.ReadyDelay, o.Workloads = layout, 5*time.Second, 6
+	o.Times.Issuer, o.Times.IssuerRenewBefore = 30*time.Minute, 28*time.Minute
+	return o
+}
+
+func oneByOne(mt *v1alpha1.MeshTrust) {
+	mt.Spec.Rollout.MaxConcurrent, mt.Spec.Rollout.MaxConcurrentPerNamespace = new(intstr.FromInt32(1)), new(int32(1))
+}
+
+// beforeRenewal waits until so long before the issuer renews itself, and returns
+// when that will be.
+func (w *world) beforeRenewal(before time.Duration) time.Time {
+	w.Helper()
+	var at time.Time
+	w.eventually(3*time.Minute, func() error {
+		u := linkerd.Certificate()
+		if err := w.Client.Get(w.Context(), w.IssuerKey(), u); err != nil {
+			return err
+		}
+		text, _, err := unstructured.NestedString(u.Object, "status", "renewalTime")
+		if err != nil {
+			return err
+		}
+		if at, err = time.Parse(time.RFC3339, text); err != nil {
+			return err
+		}
+		if left := time.Until(at); left > before || left < before-10*time.Second {
+			return fmt.Errorf("the issuer renews itself in %s", left)
+		}
+		return nil
+	})
+	return at
+}
+
+// inMidRoll waits until after the time, and fails unless the workloads are being
+// rolled then and the issuer has not been switched.
+func (w *world) inMidRoll(at time.Time) {
+	w.Helper()
+	w.holds(time.Until(at.Add(8*time.Second)), w.unswitched)
+	done, all := 0, 0
+	for _, r := range w.History.Restarted() {
+		if !r.ControlPlane {
+			all++
+			if r.Templates > 0 && r.Replaced == r.Pods {
+				done++
+			}
+		}
+	}
+	if done == 0 || done == all {
+		w.Fatalf("%d of %d workloads are rolled: the test shows nothing", done, all)
+	}
+}
+
+func (w *world) issuer() string {
+	w.Helper()
+	f, err := w.Issuer(w.Context())
+	w.check(err)
+	return f
+}
+
+// The documented layout without Reanchor's rotation: the anchor is renewed, pods
+// are being rolled, control plane first, and cert-manager renews the issuer with
+// nothing but default behaviour. Every leaf from then on is refused by the pods
+// that were not rolled yet.
+func hazard(t *testing.T) {
+	w := newWorld(t, hazardous("hazard", v1alpha1.LayoutInPlace), func(mt *v1alpha1.MeshTrust) {
+		mt.Spec.Rotation = nil // it rolls, and does no more
+		oneByOne(mt)
+	})
+	w.converged()
+	at := w.beforeRenewal(35 * time.Second)
+	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
+	w.eventually(time.Until(at)+time.Minute, func() error {
+		if s := w.Proxies.Stats(); s.ByReason[proxies.BadSignature] < 10 {
+			return fmt.Errorf("no harm is done: %+v", s)
+		}
+		return nil
+	})
+}
+
+// The same with generations: the issuer renews itself in mid-roll, and is signed
+// by the anchor that every pod trusts.
+func hazardOfGenerations(t *testing.T) {
+	w := newWorld(t, hazardous("hazard-generations", v1alpha1.LayoutGenerations), oneByOne)
+	w.converged()
+	at, issuer := w.beforeRenewal(35*time.Second), w.issuer()
+	w.rotate()
+	w.inMidRoll(at)
+	if w.issuer() == issuer {
+		t.Error("the issuer has not renewed itself: the test shows nothing")
+	}
+	w.unharmed()
+	w.complete(long)
+	w.rotated()
+}
+
+// The same in place, where the renewal is held back until every pod trusts the new
+// anchor.
+func hazardHeld(t *testing.T) {
+	w := newWorld(t, hazardous("hazard-held", v1alpha1.LayoutInPlace), oneByOne)
+	w.converged()
+	at, issuer := w.beforeRenewal(35*time.Second), w.issuer()
+	w.rotate()
+	w.inMidRoll(at)
+	if w.issuer() != issuer {
+		t.Error("the issuer was renewed while pods do not trust the new anchor")
+	}
+	w.complete(long)
+	w.rotated()
+}

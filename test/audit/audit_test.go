@@ -17,6 +17,7 @@ kind: ClusterRole
 metadata: {name: r}
 rules:
 - {apiGroups: [""], resources: [pods, pods/eviction], verbs: [list]}
+- {apiGroups: [""], resources: [nodes], verbs: [list, watch]}
 ---
 kind: Role
 metadata: {name: r}
@@ -25,7 +26,8 @@ rules:
 `
 
 // Requests as an API server logs them.
-const requests = `{"verb":"list","objectRef":{"resource":"pods"},"annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":"RBAC: allowed by ClusterRoleBinding \"b\" of ClusterRole \"r\" to ServiceAccount \"a/n\""}}
+const requests = `{"verb":"watch","objectRef":{"resource":"nodes"},"annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":"RBAC: allowed by ClusterRoleBinding \"b\" of ClusterRole \"r\" to ServiceAccount \"a/n\""}}
+{"verb":"list","objectRef":{"resource":"pods"},"annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":"RBAC: allowed by ClusterRoleBinding \"b\" of ClusterRole \"r\" to ServiceAccount \"a/n\""}}
 {"verb":"patch","objectRef":{"resource":"deployments","apiGroup":"apps"},"annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":"RBAC: allowed by RoleBinding \"b/n\" of Role \"r\" to ServiceAccount \"a/n\""}}
 {"verb":"get","objectRef":{"resource":"deployments","apiGroup":"apps"},"annotations":{"authorization.k8s.io/decision":"forbid","authorization.k8s.io/reason":""}}
 {"verb":"list","objectRef":{"resource":"pods","subresource":"eviction"},"annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":"RBAC: allowed by ClusterRoleBinding \"b\" of ClusterRole \"another\" to ServiceAccount \"a/n\""}}
@@ -51,7 +53,8 @@ func TestPermissionsThatNothingUsedAreNamed(t *testing.T) {
 	eviction := Permission{"ClusterRole r", "", "pods/eviction", "list"}
 	get := Permission{"Role r", "apps", "deployments", "get"}
 	pods := Permission{"ClusterRole r", "", "pods", "list"}
-	if diff := cmp.Diff([]Permission{pods, eviction, get, {"Role r", "apps", "deployments", "patch"}}, granted); diff != "" {
+	nodes := func(verb string) Permission { return Permission{"ClusterRole r", "", "nodes", verb} }
+	if diff := cmp.Diff([]Permission{pods, eviction, nodes("list"), nodes("watch"), get, {"Role r", "apps", "deployments", "patch"}}, granted); diff != "" {
 		t.Error(diff)
 	}
 	for name, tc := range map[string]struct {

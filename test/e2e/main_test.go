@@ -2,7 +2,8 @@
 // a mesh of its own: a control-plane namespace, an injector, a MeshTrust. They
 // share one lab and one controller, which runs as the real program under the
 // RBAC of the manifests, and run side by side. Each asserts the world: pods,
-// revisions and status; never logs.
+// revisions and status; never logs. When all have run, every permission of the
+// manifests must have been used.
 package e2e
 
 import (
@@ -19,6 +20,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/test/audit"
 )
 
 // env is what the scenarios share.
@@ -42,15 +44,24 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (code int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	if env.lab, err = lab.Start(ctx, lab.Options{CertManager: true, TrustManager: true, Progress: os.Stderr}); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, env.lab.Stop()) }()
 	dir, err := os.MkdirTemp("", "reanchor-e2e-")
 	if err != nil {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
+	log, err := audit.New(dir, "reanchor-system", "reanchor-controller")
+	if err != nil {
+		return 1, err
+	}
+	env.lab, err = lab.Start(ctx, lab.Options{
+		CertManager: true, TrustManager: true, Progress: os.Stderr, ExtraArgs: map[lab.Component][]string{lab.APIServer: append(log.Args(),
+			// Served by default by no version yet.
+			"--feature-gates=ClusterTrustBundle=true", "--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true")},
+	})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, env.lab.Stop()) }()
 	env.scheme = runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(env.scheme), v1alpha1.AddToScheme(env.scheme)); err != nil {
 		return 1, err
@@ -77,5 +88,8 @@ func run(m *testing.M) (code int, err error) {
 			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", env.leader.tail(60))
 		}
 	}()
-	return m.Run(), nil
+	if code = m.Run(); code == 0 && everyScenario() {
+		err = leastPrivilege(log)
+	}
+	return code, err
 }

@@ -29,8 +29,15 @@ func (m *meshWorld) webhookFor(namespaces ...string) func() {
 	} {
 		m.install("rbac.yaml", object)
 	}
-	address, health := freeAddress(m.t), freeAddress(m.t)
-	_, port, _ := net.SplitHostPort(address)
+	port, _ := m.register(namespaces...)
+	return m.replicaOfTheWebhook(replica{address: net.JoinHostPort("127.0.0.1", port), account: "reanchor-webhook"})
+}
+
+// register registers the webhooks as installed, for some namespaces alone, and
+// returns the port on which the API server is going to call.
+func (m *meshWorld) register(namespaces ...string) (port string, configurations []client.Object) {
+	m.t.Helper()
+	_, port, _ = net.SplitHostPort(freeAddress(m.t))
 	mutating, validating, err := manifests.ConfigurationsFor("https://localhost:" + port)
 	if err != nil {
 		m.t.Fatal(err)
@@ -39,18 +46,27 @@ func (m *meshWorld) webhookFor(namespaces ...string) func() {
 	for _, s := range []*metav1.LabelSelector{mutating.Webhooks[0].NamespaceSelector, validating.Webhooks[0].NamespaceSelector} {
 		s.MatchExpressions = append(s.MatchExpressions, here)
 	}
-	for _, o := range []client.Object{mutating, validating} {
+	configurations = []client.Object{mutating, validating}
+	for _, o := range configurations {
 		create(m.t, o)
 		m.t.Cleanup(func() { env.client.Delete(context.Background(), o) })
 	}
-	return m.replicaOfTheWebhook(address, health)
+	return port, configurations
 }
 
-// replicaOfTheWebhook starts one and waits until it is ready.
-func (m *meshWorld) replicaOfTheWebhook(address, health string) func() {
+// replica is one of the webhook: where it serves, by which service account, and
+// with which more flags.
+type replica struct {
+	address, account string
+	more             []string
+}
+
+// replicaOfTheWebhook starts one and waits until it is ready. The returned
+// function kills it.
+func (m *meshWorld) replicaOfTheWebhook(r replica) func() {
 	m.t.Helper()
-	dir := m.t.TempDir()
-	kubeconfig, err := kubeconfigFor(m.t.Context(), dir, "reanchor-webhook")
+	dir, health := m.t.TempDir(), freeAddress(m.t)
+	kubeconfig, err := kubeconfigFor(m.t.Context(), dir, r.account)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -58,8 +74,8 @@ func (m *meshWorld) replicaOfTheWebhook(address, health string) func() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	cmd := exec.Command(env.program, "webhook", "--kubeconfig", kubeconfig, "--address", address, "--health-address", health,
-		"--host", "localhost", "--certificate-check", "1s", "--certificate-pause", "1s", "--shutdown-delay", "0s")
+	cmd := exec.Command(env.program, append([]string{"webhook", "--kubeconfig", kubeconfig, "--address", r.address, "--health-address", health,
+		"--host", "localhost", "--certificate-check", "1s", "--certificate-pause", "1s", "--shutdown-delay", "0s"}, r.more...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	endWithParent(cmd)
 	if err := cmd.Start(); err != nil {

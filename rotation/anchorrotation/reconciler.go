@@ -62,6 +62,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, err
 	case w.mt == nil:
 		return reconcile.Result{}, r.orphaned(ctx, w, req.Name)
+	case w.refused != "":
+		return r.refuse(ctx, w)
 	case w.pending != "":
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}

@@ -56,6 +56,15 @@ func (r *Reporter) decided(mt *v1alpha1.MeshTrust, run *v1alpha1.AnchorRotation,
 	r.metrics.show(mt.Name, s)
 }
 
+// waits shows a run that nothing can be decided on.
+func (r *Reporter) waits(mesh string, run *v1alpha1.AnchorRotation, why v1alpha1.Reason) {
+	s := shown{phase: v1alpha1.PhasePreflight, since: run.CreationTimestamp.Time, blocked: why}
+	if n := len(run.Status.Steps); n > 0 {
+		s.phase, s.since = run.Status.Steps[n-1].Phase, run.Status.Steps[n-1].StartedAt.Time
+	}
+	r.metrics.show(mesh, s)
+}
+
 // since is when the present phase was entered.
 func since(s lifecycle.State, now time.Time) time.Time {
 	if n := len(s.Steps); n > 0 {

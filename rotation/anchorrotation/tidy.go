@@ -20,6 +20,7 @@ func (r *Reconciler) tidy(ctx context.Context, w *world) error {
 	for i := range w.runs {
 		run := &w.runs[i]
 		switch {
+		case run == w.run && w.spec.Suspend:
 		case run == w.run:
 			if err := r.claim(ctx, run); err != nil {
 				return err
@@ -93,6 +94,16 @@ func (r *Reconciler) say(ctx context.Context, run *v1alpha1.AnchorRotation, reas
 	return nil
 }
 
+// refuse tells the run of a MeshTrust that is left alone why.
+func (r *Reconciler) refuse(ctx context.Context, w *world) (reconcile.Result, error) {
+	if w.run != nil {
+		if err := r.say(ctx, w.run, v1alpha1.InvalidSpec, w.refused); err != nil {
+			return again(err)
+		}
+	}
+	return reconcile.Result{RequeueAfter: restEvery}, nil
+}
+
 // forbidden says which rights the controller lacks to look at a mesh's
 // certificates: on its run or, without one, on the MeshTrust.
 func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reconcile.Result, error) {
@@ -112,6 +123,7 @@ func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reco
 	if err := r.say(ctx, w.run, v1alpha1.PermissionMissing, message); err != nil {
 		return again(err)
 	}
+	r.Reporter.waits(w.mt.Name, w.run, v1alpha1.PermissionMissing)
 	return reconcile.Result{RequeueAfter: lookEvery}, nil
 }
 

@@ -30,8 +30,9 @@ type world struct {
 	runs  []v1alpha1.AnchorRotation
 	run   *v1alpha1.AnchorRotation
 	facts lifecycle.Facts
-	// pending says what is waited for before anything can be decided.
-	pending string
+	// pending says what is waited for before anything can be decided, refused why
+	// the MeshTrust as a whole is left alone.
+	pending, refused string
 	// openAgain is when the next run may be due.
 	openAgain time.Time
 }
@@ -63,26 +64,27 @@ func (r *Reconciler) look(ctx context.Context, name string, live bool) (*world, 
 		return w, nil
 	}
 	w.mt, w.spec = &mt, mt.EffectiveSpec()
-	if w.pending = unready(&mt); w.pending != "" {
+	if w.pending, w.refused = unready(&mt); w.pending != "" {
 		return w, nil
 	}
 	w.facts.Read = lifecycle.Read{Live: live, StartedAt: started}
 	return w, r.observe(ctx, w)
 }
 
-// unready says why a MeshTrust cannot be worked with yet: its bundle was not
-// recorded so far, or it is refused as a whole.
-func unready(mt *v1alpha1.MeshTrust) string {
+// unready says why a MeshTrust cannot be worked with: its bundle was not recorded
+// so far, or it is refused as a whole.
+func unready(mt *v1alpha1.MeshTrust) (pending, refused string) {
 	ready := apimeta.FindStatusCondition(mt.Status.Conditions, v1alpha1.ConditionReady)
+	if ready != nil {
+		switch v1alpha1.Reason(ready.Reason) {
+		case v1alpha1.Conflict, v1alpha1.ProfileUnsupported, v1alpha1.InvalidSpec:
+			return ready.Reason, "MeshTrust " + mt.Name + " is left alone: " + ready.Message
+		}
+	}
 	if ready == nil || mt.Status.Bundle == nil {
-		return "the MeshTrust has no status yet"
+		return "the MeshTrust has no status yet", ""
 	}
-	switch v1alpha1.Reason(ready.Reason) {
-	case v1alpha1.Conflict, v1alpha1.ProfileUnsupported, v1alpha1.InvalidSpec:
-		return ready.Message
-	default:
-		return ""
-	}
+	return "", ""
 }
 
 // runsOf returns the AnchorRotations of a mesh, the oldest first.

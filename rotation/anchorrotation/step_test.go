@@ -1,0 +1,159 @@
+package anchorrotation
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/issuance"
+	"github.com/reanchor/reanchor/rotation/lifecycle"
+)
+
+// stage is a world in which one write is due: the archive.
+func stage(t *testing.T, funcs interceptor.Funcs) (*Reconciler, *world) {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	mt := &v1alpha1.MeshTrust{
+		ObjectMeta: metav1.ObjectMeta{Name: "linkerd", UID: "mt", Generation: 1},
+		Spec:       v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd, Rotation: &v1alpha1.RotationSpec{}},
+	}
+	run := &v1alpha1.AnchorRotation{
+		ObjectMeta: metav1.ObjectMeta{Name: "r", UID: "run"},
+		Spec:       v1alpha1.AnchorRotationSpec{MeshTrustRef: v1alpha1.ClusterObjectRef{Name: "linkerd"}},
+	}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(mt, run).WithStatusSubresource(mt, run).WithInterceptorFuncs(funcs).Build()
+	metrics, err := NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := clocktesting.NewFakePassiveClock(noon)
+	r := &Reconciler{
+		Client: c, Live: c, Store: &issuance.Store{Live: c, Client: c, Clock: clock},
+		Reporter: NewReporter(events.NewFakeRecorder(100), metrics), Clock: clock,
+	}
+	w := &world{mt: mt, run: run, spec: mt.EffectiveSpec()}
+	for _, o := range []client.Object{mt, run} {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anchor := root(t, "anchor")
+	w.facts = lifecycle.Facts{
+		Mesh: "linkerd", Policy: policyOf(&w.spec), Anchors: []lifecycle.Certificate{{Issued: &anchor, SecretName: "a"}}, Run: runOf(run, known(&w.facts)),
+	}
+	return r, w
+}
+
+func archived(t *testing.T, r *Reconciler) bool {
+	t.Helper()
+	var list corev1.ConfigMapList
+	if err := r.Live.List(t.Context(), &list); err != nil {
+		t.Fatal(err)
+	}
+	return len(list.Items) > 0
+}
+
+func TestADecisionIsStoredAndCarriedOut(t *testing.T) {
+	r, w := stage(t, interceptor.Funcs{})
+	if _, err := r.step(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if !archived(t, r) || len(w.run.Status.Steps) != 1 {
+		t.Errorf("archived %v, steps %v", archived(t, r), w.run.Status.Steps)
+	}
+}
+
+// A crash, or a conflict, before the state is stored leaves nothing behind.
+func TestNothingIsDoneThatIsNotStored(t *testing.T) {
+	broken := interceptor.Funcs{SubResourceUpdate: func(context.Context, client.Client, string, client.Object, ...client.SubResourceUpdateOption) error {
+		return errors.New("no")
+	}}
+	r, w := stage(t, broken)
+	if _, err := r.step(t.Context(), w); err == nil {
+		t.Error("that the state was not stored is no error")
+	}
+	if archived(t, r) {
+		t.Error("it was acted on a state that is not stored")
+	}
+}
+
+func TestADecisionIsVoidOnceSomebodyWrote(t *testing.T) {
+	for name, change := range map[string]func(*Reconciler, *world) error{
+		"the MeshTrust, such as suspend": func(r *Reconciler, w *world) error {
+			mt := w.mt.DeepCopy()
+			mt.Generation++ // the API server does it
+			return r.Client.Update(context.Background(), mt)
+		},
+		"the run, such as abort": func(r *Reconciler, w *world) error {
+			run := w.run.DeepCopy()
+			run.Spec.Abort = true
+			return r.Client.Update(context.Background(), run)
+		},
+	} {
+		r, w := stage(t, interceptor.Funcs{})
+		d := lifecycle.Next(w.facts, noon)
+		if len(d.Actions) == 0 {
+			t.Fatal("nothing to do")
+		}
+		if err := r.store(t.Context(), w, d, noon); err != nil {
+			t.Fatal(err)
+		}
+		if err := change(r, w); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.act(t.Context(), w, d); !apierrors.IsConflict(err) {
+			t.Errorf("%s: got %v, want a conflict", name, err)
+		}
+		if archived(t, r) {
+			t.Errorf("%s: it was acted all the same", name)
+		}
+	}
+}
+
+// What a run has stored survives whatever it is told.
+func TestARunThatIsToldToWaitForgetsNothing(t *testing.T) {
+	r, w := stage(t, interceptor.Funcs{})
+	if _, err := r.step(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	before := w.run.Status.DeepCopy()
+	if err := r.say(t.Context(), w.run, v1alpha1.PermissionMissing, "rights"); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.run.Status.Steps) != len(before.Steps) || w.run.Status.Steps[0].Phase != before.Steps[0].Phase {
+		t.Errorf("steps %v, want %v", w.run.Status.Steps, before.Steps)
+	}
+	if c := w.run.Status.Conditions; len(c) == 0 {
+		t.Error("nothing was said")
+	}
+}
+
+func TestAMeshIsLookedAtInAPace(t *testing.T) {
+	var p pacer
+	if wait := p.wait("a", noon); wait != 0 {
+		t.Errorf("the first look waits %s", wait)
+	}
+	if wait := p.wait("a", noon.Add(pace/4)); wait != pace*3/4 {
+		t.Errorf("the second look waits %s", wait)
+	}
+	if p.wait("b", noon.Add(pace/4)) != 0 || p.wait("a", noon.Add(pace)) != 0 || p.wait("a", noon.Add(-time.Hour)) != 0 {
+		t.Error("another mesh, a look in time, or a clock that was set back, waits")
+	}
+}

@@ -66,7 +66,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return r.refuse(ctx, w)
 	case w.pending != "":
 		return reconcile.Result{RequeueAfter: time.Second}, nil
+	default:
+		return r.proceed(ctx, w)
 	}
+}
+
+// proceed puts the runs in order, opens one if one is called for, and takes the
+// next step.
+func (r *Reconciler) proceed(ctx context.Context, w *world) (reconcile.Result, error) {
 	r.watch(w)
 	if err := errors.Join(r.tidy(ctx, w), r.markOwn(ctx, w)); err != nil {
 		return again(err)

@@ -23,8 +23,8 @@ import (
 	"github.com/reanchor/reanchor/hack/local"
 )
 
-// sideBySide is how many scenarios run at once. They mostly wait.
-const sideBySide = 6
+// atOnce is how many scenarios run side by side. They mostly wait.
+const atOnce = 6
 
 // env is what the scenarios share.
 var env struct {
@@ -41,7 +41,7 @@ var env struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", fmt.Sprint(sideBySide)); err != nil {
+	if err := flag.Set("test.parallel", fmt.Sprint(atOnce)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -27,9 +27,31 @@ func TestRotations(t *testing.T) {
 		"with generations no Secret but Reanchor's own is touched":                                                        generations,
 		"a bundle that Reanchor writes itself":                                                                            ownWriter,
 		"the hazard: in place, an issuer that renews itself in mid-roll breaks the mesh":                                  hazard,
+		"an anchor that has expired already: the shortest way back":                                                       expired,
+		"an issuer that no anchor of the bundle signed is said within seconds":                                            badSignature,
+		"an anchor that vanished from the bundle is put back":                                                             vanished,
+		"an old anchor that is overwritten too early is put back":                                                         copiedTooEarly,
+		"an issuer that is switched too early is switched back":                                                           switchedTooEarly,
+		"a previous-anchor Secret that is deleted comes back":                                                             previousDeleted,
+		"from the documented layout to generations without a restart":                                                     migrated,
 		"the hazard does not exist with generations":                                                                      hazardOfGenerations,
 		"the hazard is held back in place":                                                                                hazardHeld,
 	})
+	sideBySide(t, scenarios)
+}
+
+// TestDisturbedRotations: still no failed handshake, still one restart each.
+func TestDisturbedRotations(t *testing.T) { sideBySide(t, disturbances()) }
+
+// TestSingularRotations change what all meshes of a cluster share, each in its own
+// way.
+func TestSingularRotations(t *testing.T) {
+	t.Run("objects of what is outside demand approvals", linked)
+	t.Run("a cert-manager that cannot hold back renewals", older)
+	t.Run("a leader that slept does nothing of what it had decided", sleeper)
+}
+
+func sideBySide(t *testing.T, scenarios map[string]func(*testing.T)) {
 	for name, scenario := range scenarios {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

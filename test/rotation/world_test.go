@@ -97,6 +97,9 @@ func (w *world) end() {
 	if w.Failed() {
 		w.Log(w.describe(ctx))
 	}
+	if err := w.note(ctx); err != nil {
+		w.Error(err)
+	}
 	if err := w.Stop(ctx); err != nil {
 		w.Error(err)
 	}
@@ -299,8 +302,7 @@ func (w *world) rolledOnce() {
 // and the foreign one. It returns that anchor.
 func (w *world) replaced() string {
 	w.Helper()
-	signer, err := w.SignedBy(w.Context())
-	w.check(err)
+	signer := patiently(w, w.SignedBy)
 	if signer == w.before {
 		w.Errorf("the issuer is signed by the old anchor %.8s", signer)
 	}

@@ -1,0 +1,252 @@
+package rotation
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
+)
+
+// merge patches an object of cert-manager's.
+func (w *world) merge(kind string, key client.ObjectKey, patch string) {
+	w.Helper()
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: "cert-manager.io", Version: "v1", Kind: kind})
+	u.SetNamespace(key.Namespace)
+	u.SetName(key.Name)
+	w.check(w.Client.Patch(w.Context(), u, client.RawPatch(types.MergePatchType, []byte(patch))))
+}
+
+// point moves the ClusterIssuer to another Secret, as somebody does by hand.
+func (w *world) point(secret string) {
+	w.Helper()
+	w.merge("ClusterIssuer", client.ObjectKey{Name: w.ClusterIssuer}, fmt.Sprintf(`{"spec":{"ca":{"secretName":%q}}}`, secret))
+}
+
+// restart replaces the pods of a part of the control plane by deleting them.
+func (w *world) restart(component string) {
+	w.Helper()
+	w.check(w.Client.DeleteAllOf(w.Context(), &corev1.Pod{}, client.InNamespace(w.Mesh.Mesh), client.MatchingLabels{linkerd.ComponentLabel: component}))
+}
+
+// unrolled fails when a workload was restarted.
+func (w *world) unrolled() {
+	w.Helper()
+	for _, r := range w.History.Restarted() {
+		if r.Templates != 0 || r.Replaced != 0 {
+			w.Errorf("%s %s/%s was restarted: %d new templates, %d new pods", r.Kind, r.Namespace, r.Name, r.Templates, r.Replaced)
+		}
+	}
+}
+
+// The anchor has expired and nobody was there. Identity, once restarted, does not
+// start again, and the leaves end: the mesh is down. Then Reanchor comes, finds
+// that out by itself and takes the shortest way back.
+func expired(t *testing.T) {
+	o := smallGenerations("expired")
+	o.Times.Anchor, o.AnchorEnds, o.Foreign = 2*time.Minute, true, false
+	w := newMesh(t, o)
+	w.trust.Spec.Rotation.AnchorTemplate.Duration = duration(24 * time.Hour)
+	w.eventually(3*time.Minute, func() error {
+		if left := time.Until(w.anchorEnd()); left > -2*time.Second {
+			return fmt.Errorf("the anchor expires in %s", left)
+		}
+		return nil
+	})
+	w.restart(linkerd.ComponentIdentity)
+	w.eventually(time.Minute, func() error {
+		if s := w.Proxies.Stats(); s.Failed < 50 || w.Identity.Counters().Refused == 0 {
+			return fmt.Errorf("the mesh is not down yet: %+v", s)
+		}
+		return nil
+	})
+
+	began := time.Now()
+	w.entrust()
+	run := w.complete(long)
+	if run.Status.Path != v1alpha1.PathRecover {
+		t.Errorf("the path was %s, want %s", run.Status.Path, v1alpha1.PathRecover)
+	}
+	ended := time.Since(began)
+	w.triggered(v1alpha1.TriggerObserved)
+	w.healthyAgain()
+	w.rolledOnce()
+	w.replaced()
+	failures := w.Proxies.Failures()
+	t.Logf("the last handshake failed %s after Reanchor came; the run was complete after %s",
+		failures[len(failures)-1].At.Sub(began).Round(time.Second), ended.Round(time.Second))
+}
+
+// healthyAgain fails unless all proxies have leaves and no handshake fails for the
+// life of a leaf.
+func (w *world) healthyAgain() {
+	w.Helper()
+	before := w.Proxies.Stats()
+	w.holds(20*time.Second, func() error {
+		if s := w.Proxies.Stats(); s.Failed != before.Failed || s.Waiting != 0 {
+			return fmt.Errorf("handshakes still fail, or proxies wait: %+v, before %+v", s, before)
+		}
+		return nil
+	})
+}
+
+// The issuer's Secret chains to no anchor of the bundle: the next restart of
+// identity, and then every leaf, will fail with BadSignature. That is said within
+// seconds, and what to do. Nothing is rolled.
+func badSignature(t *testing.T) {
+	w := newWorld(t, small("bad-signature"), func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation = nil })
+	w.converged()
+	w.awaitTrust(time.Minute, v1alpha1.ConditionIssuerTrusted, "True", "")
+	stranger := w.stranger()
+	w.point(stranger)
+	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
+	written := time.Now()
+	mt := w.awaitTrust(20*time.Second, v1alpha1.ConditionIssuerTrusted, "False", "")
+	t.Logf("said %s after the issuer was written", time.Since(written).Round(100*time.Millisecond))
+	message := apimeta.FindStatusCondition(mt.Status.Conditions, v1alpha1.ConditionIssuerTrusted).Message
+	if !strings.Contains(message, "issuer") || !strings.Contains(message, "bundle") {
+		t.Errorf("the message does not say what to do: %q", message)
+	}
+	w.holds(10*time.Second, func() error { return nil })
+	w.unrolled()
+	w.unharmed()
+}
+
+// stranger makes an anchor that is in no bundle, and returns its Secret's name.
+func (w *world) stranger() string {
+	w.Helper()
+	name := "stranger-" + w.Mesh.Mesh
+	u := linkerd.Certificate()
+	u.SetNamespace(linkerd.TrustNamespace)
+	u.SetName(name)
+	u.Object["spec"] = map[string]any{
+		"secretName": name, "isCA": true, "commonName": "root.linkerd.cluster.local", "duration": "2h",
+		"issuerRef":  map[string]any{"name": w.RootIssuer, "kind": "Issuer"},
+		"privateKey": map[string]any{"algorithm": "ECDSA", "rotationPolicy": "Always"},
+	}
+	w.check(w.Client.Create(w.Context(), u))
+	w.eventually(time.Minute, func() error {
+		return w.Client.Get(w.Context(), client.ObjectKey{Namespace: linkerd.TrustNamespace, Name: name}, &corev1.Secret{})
+	})
+	return name
+}
+
+// Without a rotation under way somebody takes the label off the only generation:
+// its anchor, which every leaf chains to, leaves the bundle, and comes back.
+func vanished(t *testing.T) {
+	w := newWorld(t, smallGenerations("vanished"), nil)
+	w.converged()
+	w.merge("Certificate", w.AnchorKey(), fmt.Sprintf(`{"spec":{"secretTemplate":{"labels":{%q:null}}}}`, v1alpha1.AnchorOfLabel))
+	w.eventually(30*time.Second, func() error {
+		var s corev1.Secret
+		if err := w.Client.Get(t.Context(), w.AnchorKey(), &s); err != nil {
+			return err
+		}
+		u := linkerd.Certificate()
+		if err := w.Client.Get(t.Context(), w.AnchorKey(), u); err != nil {
+			return err
+		}
+		labels, _, _ := unstructured.NestedStringMap(u.Object, "spec", "secretTemplate", "labels")
+		if labels[v1alpha1.AnchorOfLabel] != w.Mesh.Mesh || s.Labels[v1alpha1.AnchorOfLabel] != w.Mesh.Mesh {
+			return fmt.Errorf("the label has not come back: %v, %v", labels, s.Labels)
+		}
+		return w.published(w.before)
+	})
+	w.holds(10*time.Second, func() error { return w.published(w.before) })
+	w.unrolled()
+	w.unharmed()
+}
+
+// In mid-roll somebody copies the new anchor over the previous one, as the last
+// step of the documented procedure is, too early: the old anchor leaves the bundle
+// while every leaf chains to it.
+func copiedTooEarly(t *testing.T) {
+	w := newWorld(t, small("copied-too-early"), nil)
+	w.rotate()
+	w.awaitPhase(2*time.Minute, v1alpha1.PhaseRolling)
+	var anchor corev1.Secret
+	w.check(w.Client.Get(t.Context(), w.AnchorKey(), &anchor))
+	previous := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: linkerd.TrustNamespace, Name: w.Previous}}
+	patch, err := json.Marshal(map[string]any{"data": anchor.Data})
+	w.check(err)
+	w.check(w.Client.Patch(t.Context(), previous, client.RawPatch(types.MergePatchType, patch)))
+	w.eventually(20*time.Second, func() error {
+		published, err := w.Published(t.Context())
+		if err == nil && !published.Has(w.before) {
+			err = fmt.Errorf("the old anchor is not in the bundle: %s", published)
+		}
+		return err
+	})
+	w.complete(long)
+	w.unharmed()
+	w.replaced()
+}
+
+// In mid-roll somebody moves the pointer and renews the issuer, as a published
+// script does. It is signed by the old anchor again, everything is rolled, and the
+// rotation ends as it should.
+func switchedTooEarly(t *testing.T) {
+	o := smallGenerations("switched-too-early")
+	o.ReadyDelay = 5 * time.Second
+	w := newWorld(t, o, oneByOne)
+	w.rotate()
+	w.awaitPhase(2*time.Minute, v1alpha1.PhaseRolling)
+	run, err := w.run(t.Context())
+	w.check(err)
+	w.point(run.Status.ToAnchor.SecretName)
+	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
+	written := time.Now()
+	if w.unswitched() == nil {
+		t.Fatal("the issuer is still signed by the old anchor: the test shows nothing")
+	}
+	w.eventually(30*time.Second, w.unswitched)
+	t.Logf("signed by the old anchor again after %s", time.Since(written).Round(100*time.Millisecond))
+	w.complete(long)
+	w.rolledOnce()
+	w.replaced()
+	w.healthyAgain()
+	t.Logf("%d of %d handshakes failed", w.Proxies.Stats().Failed, w.Proxies.Stats().Handshakes)
+}
+
+// Without a rotation under way somebody deletes the previous-anchor Secret, which
+// freezes trust-manager's Bundle. It comes back, with the anchor's certificate and
+// no key, so that a renewal that nobody announces still widens the bundle.
+func previousDeleted(t *testing.T) {
+	w := newWorld(t, small("previous-deleted"), nil)
+	w.converged()
+	w.check(w.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: linkerd.TrustNamespace, Name: w.Previous}}))
+	w.eventually(45*time.Second, func() error {
+		var s corev1.Secret
+		if err := w.Client.Get(t.Context(), w.PreviousKey(), &s); err != nil {
+			return err
+		}
+		for name, data := range s.Data {
+			if strings.Contains(string(data), "KEY") {
+				t.Errorf("the previous-anchor Secret holds a key, %s", name)
+			}
+		}
+		return nil
+	})
+	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
+	w.eventually(20*time.Second, func() error {
+		anchor, err := w.Anchor(t.Context())
+		if err != nil {
+			return err
+		}
+		return w.published(w.before, anchor)
+	})
+	w.complete(long)
+	w.rotated()
+}

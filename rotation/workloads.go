@@ -88,22 +88,22 @@ func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload) ([]roll
 // one returns the workload; several when its pods turn out to be owned by the
 // ReplicaSets of a Deployment that is gone.
 func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Workload, error) {
-	quiet := idle(w) && !s.restart.any(w) && !s.underway[rollout.Key(w.Key)]
-	if quiet && s.readLive(rollout.Key(w.Key)) {
-		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: rollout.Key(w.Key), Found: true}}, w)}, nil
+	key := rollout.Key(w.Key)
+	quiet := idle(w) && !s.restart.any(w) && !s.underway[key]
+	if quiet && s.readLive(key) {
+		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: key, Found: true}}, w)}, nil
 	}
-	o, err := s.read(ctx, rollout.Key(w.Key))
-	if err != nil {
+	o, err := s.read(ctx, key)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if quiet && (o.Spec.Found || rollout.Key(w.Key).BuiltIn() != "Deployment") {
+	case !o.Spec.Found && key.BuiltIn() == "Deployment":
+		return s.orphans(ctx, key, slices.Collect(w.Pods()))
+	case quiet:
 		return []rollout.Workload{s.summary(o, w)}, nil
+	default:
+		return []rollout.Workload{s.describe(o, slices.Collect(w.Pods()))}, nil
 	}
-	all := slices.Collect(w.Pods())
-	if o.Spec.Found || rollout.Key(w.Key).BuiltIn() != "Deployment" {
-		return []rollout.Workload{s.describe(o, all)}, nil
-	}
-	return s.orphans(ctx, rollout.Key(w.Key), all)
 }
 
 // orphans returns the ReplicaSets of a Deployment that does not exist any more:

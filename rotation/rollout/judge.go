@@ -30,8 +30,12 @@ func (p *planner) atRest(w *Workload, r *Roll) bool {
 	if r.Verb != v1alpha1.VerbEvict && !r.Applied && p.state.counted(r.Key).Reverts == 0 {
 		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen
 	}
-	return whole(w) && !lagging(w) && replaced(w, r)
+	return through(w, r)
 }
+
+// through reports whether the workload is whole and nothing shows that the roll
+// goes on.
+func through(w *Workload, r *Roll) bool { return whole(w) && !lagging(w) && replaced(w, r) }
 
 // quiet reports whether none of the workload's pods is being replaced.
 func (p *planner) quiet(w *Workload) bool {
@@ -62,7 +66,7 @@ func (p *planner) finished(w *Workload, r *Roll) bool {
 	if len(w.StalePods) > 0 || w.Terminating > 0 || !w.Owner.complete() {
 		return false
 	}
-	if left := r.Applied && r.Verb == v1alpha1.VerbRestart && w.Pods == 0; !left && (!whole(w) || lagging(w) || !replaced(w, r)) {
+	if left := r.Applied && r.Verb == v1alpha1.VerbRestart && w.Pods == 0; !left && !through(w, r) {
 		return false
 	}
 	return !p.retires(w) || len(pending(w, r, w.RetiredPods)) == 0

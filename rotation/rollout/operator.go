@@ -30,6 +30,9 @@ func (p *planner) reckon(w *Workload) {
 	w.Owner.Desired, w.Owner.Updated, w.Owner.Total, w.Owner.Available = w.Pods, w.Pods, w.Pods, w.Ready
 	if r := p.state.roll(w.Key); r != nil {
 		w.Owner.Desired = max(w.Pods, r.Pods)
+		if r.Verb == v1alpha1.VerbEvict { // nobody makes pods ahead of an eviction
+			r.Pods = w.Owner.Desired
+		}
 	}
 }
 
@@ -87,6 +90,13 @@ func (p *planner) overlooked(w *Workload, r *Roll) bool {
 // included, and until then the roll is in flight.
 func replaced(w *Workload, r *Roll) bool {
 	return r.Verb != v1alpha1.VerbAnnotate || w.OldestPod.After(r.Before)
+}
+
+// enough reports whether an operator did what the roll was for, though not all
+// that was expected: there are fewer pods by now, or it leaves those alone that
+// carry the bundle. Only time can tell.
+func enough(w *Workload, r *Roll) bool {
+	return r.Verb == v1alpha1.VerbAnnotate && len(w.StalePods) == 0 && w.Terminating == 0 && w.Owner.Observed && w.Ready >= w.Pods
 }
 
 // asked reports whether an operator was asked already for a restart that is not

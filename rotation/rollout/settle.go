@@ -62,9 +62,6 @@ func (p *planner) follow(w *Workload, r *Roll) {
 	if n := p.left(w); n < r.Left {
 		r.Left, r.ProgressAt = n, p.now
 	}
-	if r.Verb == v1alpha1.VerbEvict {
-		r.Pods = max(r.Pods, w.Pods)
-	}
 	if r.Verb == v1alpha1.VerbEvict || w.Owner.Lags {
 		return
 	}
@@ -163,12 +160,11 @@ func (p *planner) stuck(r *Roll) bool {
 // giveUp ends a roll that makes no progress.
 func (p *planner) giveUp(w *Workload, r *Roll) {
 	switch {
-	case r.Verb == v1alpha1.VerbAnnotate && len(w.StalePods) == 0 && w.Terminating == 0 && w.Owner.Observed && w.Ready >= w.Pods:
-		p.end(w, r) // there are fewer pods by now, or its operator leaves alone what carries the bundle
+	case enough(w, r):
+		p.end(w, r)
 	case w.Refused != "" && r.Verb != v1alpha1.VerbAnnotate:
 		p.fail(w, v1alpha1.EvictionBlocked, r.Attempt)
-	case r.Verb != v1alpha1.VerbEvict && !r.Applied && w.Owner.rolling() && !w.Owner.Lags && !p.stalled(w):
-		// Somebody else's rollout came first, and it is waited for.
+	case p.forestalled(w, r):
 		p.withdraw(r)
 	case !w.MarksKnown && settled(w, r) && len(w.StalePods) > 0:
 		// Creation times are in seconds and of several clocks: what has not
@@ -177,6 +173,12 @@ func (p *planner) giveUp(w *Workload, r *Roll) {
 	default:
 		p.fail(w, v1alpha1.ProgressDeadlineExceeded, r.Attempt)
 	}
+}
+
+// forestalled reports whether somebody else's rollout came first, which is
+// waited for.
+func (p *planner) forestalled(w *Workload, r *Roll) bool {
+	return r.Verb != v1alpha1.VerbEvict && !r.Applied && w.Owner.rolling() && !w.Owner.Lags && !p.stalled(w)
 }
 
 // end ends a roll that went well.

@@ -307,6 +307,9 @@ func (p *place) plant() []string {
 		if p.write(host+".bak", text); strings.Contains(string(text), "client-certificate-data") {
 			planted = append(planted, host+".bak")
 		}
+		if strings.HasSuffix(filepath.Dir(host), "/cred") {
+			put(host+".old", dead)
+		}
 	}
 	return planted
 }

@@ -178,6 +178,7 @@ func TestWhatOnlyABackupRefersToIsNotInUse(t *testing.T) {
 	p.write("/k/u.txt", p.issueUntil("u", time.Now().Add(-time.Hour)).CertPEM())
 	config := []byte("clusters: []\nusers: [{name: u, user: {client-certificate: u.txt}}]\n")
 	p.write("/k/admin.conf.old", config)
+	p.write("/k/all.bak/admin.conf", []byte("clusters: []\nusers: [{name: u, user: {client-certificate: ../u.txt}}]\n"))
 	p.expect(paths("/k"))
 	p.write("/k/admin.conf", config)
 	p.expect(paths("/k"), "/k/u.txt: u")

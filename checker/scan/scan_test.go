@@ -316,6 +316,10 @@ func TestNamedPaths(t *testing.T) {
 	if diff := cmp.Diff([]checker.Requirement{{Pattern: "/v/*.crt", Matches: 1}, {Pattern: "/mnt/**/me.crt"}}, facts.Requirements); diff != "" {
 		t.Errorf("requirements (-want +got):\n%s", diff)
 	}
+	p.cert("/v/c.crt.old", "c")
+	if r := p.look(scan.Targets{Paths: []string{"/v"}, Require: []string{"/v/c.*"}}).Requirements[0]; r.Matches != 0 {
+		t.Errorf("%d files that nothing uses meet a requirement", r.Matches)
+	}
 	if facts := p.look(paths("/nowhere/*.crt")); facts.Roots[0].State != checker.RootMissing {
 		t.Errorf("a pattern that matches nothing: root %+v, want missing", facts.Roots[0])
 	}

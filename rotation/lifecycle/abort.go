@@ -108,9 +108,16 @@ func (p *planner) withdraw() bool {
 	if p.facts.Policy.inPlace() && !p.facts.Policy.writesBundle() {
 		return true
 	}
-	others := p.view.own.Minus(bundle.FromAnchors(p.state.From.Anchor)).Intersect(p.facts.Bundle.Set)
+	from := bundle.FromAnchors(p.state.From.Anchor)
+	others := p.view.own.Minus(from).Intersect(p.facts.Bundle.Set)
 	if p.touched() || others.Empty() {
-		return p.dropAll(bundle.FromAnchors(p.state.From.Anchor))
+		if !p.dropAll(from) {
+			return false
+		}
+		// What the run has drained is on record as drained only when it has ended:
+		// until then stand would put the others back.
+		p.drop = p.view.own.Minus(from)
+		return true
 	}
 	// Nothing was ever signed by them, so no leaf chains to them.
 	return p.dropUnused(others)

@@ -457,6 +457,15 @@ func TestNext(t *testing.T) {
 			},
 			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.PodsDoNotTrust, Blocked: true},
 		},
+		"an abort that has dropped the new anchor does not put it back when it ends": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseDrainLeaves)
+				x.Run.Abort = true
+				x.turnedBack()
+				x.drainedBack()
+			},
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.Aborted, Does: []string{"DeleteAnchor mesh-anchor-2"}},
+		},
 		"an abort without the old key goes on": {
 			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseRolling); x.Run.Abort = true },
 			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-1"}},
@@ -536,6 +545,18 @@ func (x *fixture) turnedBack() {
 	x.Run.State.AbortedFrom, x.Run.State.Phase = v1alpha1.PhaseRolling, v1alpha1.PhaseAborting
 	x.Run.State.Steps = []lifecycle.Step{{Phase: v1alpha1.PhaseAborting, StartedAt: now.Add(-time.Minute)}}
 	x.Pointer.Token = "run-uid.back." + x.a.Fingerprint.Short()
+}
+
+// drainedBack is the world after an abort had the issuer signed by A again and
+// every leaf of B's has ended. That nothing is left of B is not on record: that
+// follows from the run's end.
+func (x *fixture) drainedBack() {
+	s := &x.Run.State
+	s.SwitchIntendedAt, s.SwitchedAt, s.InUseAt = now.Add(-40*time.Hour), now.Add(-31*time.Hour), now.Add(-30*time.Hour)
+	x.Identity.Mark = x.Pointer.Token
+	x.Identity.Pods = []lifecycle.IdentityPod{{Name: "id-1", Mark: x.Identity.Mark, Ready: true}}
+	x.Bundle.Set, x.Anchors[1].Labelled = set(x.a, x.foreign), false
+	x.Earlier = []lifecycle.Earlier{{SignedBy: set(x.b), LeavesUntil: now.Add(time.Hour)}}
 }
 
 // expire lets A have expired; B and the foreign anchor live on.

@@ -176,12 +176,15 @@ func condition(u *unstructured.Unstructured, name string) map[string]any {
 	return nil
 }
 
+// renewalPolicy is the path of spec.renewal.policy in managedFields.
+func renewalPolicy() []string { return []string{"f:spec", "f:renewal", "f:policy"} }
+
 // held reports whether this controller holds back a Certificate's renewals.
 func held(u *unstructured.Unstructured) bool {
 	if text(u, "spec", "renewal", "policy") != policyDisabled {
 		return false
 	}
-	for _, m := range owners(u, "f:spec", "f:renewal", "f:policy") {
+	for _, m := range owners(u, renewalPolicy()...) {
 		if m.Manager == v1alpha1.FieldManager {
 			return true
 		}

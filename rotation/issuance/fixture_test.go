@@ -196,7 +196,7 @@ metadata:
   annotations: {cert-manager.io/certificate-revision: "%d"}
   ownerReferences: [{apiVersion: cert-manager.io/v1, kind: Certificate, name: %s, uid: %s, controller: true}]
 status: {certificate: %s}
-`, u.GetNamespace(), u.GetName(), revision, revision, u.GetName(), u.GetUID(), base64.StdEncoding.EncodeToString([]byte(ca.PEM()))))
+`, u.GetNamespace(), u.GetName(), revision, revision, u.GetName(), u.GetUID(), encoded(ca.PEM())))
 }
 
 // start makes a client of the objects as they are now. The Store stays the same.
@@ -248,7 +248,20 @@ apiVersion: v1
 kind: Secret
 metadata: {namespace: cert-manager, name: %s}
 data: {tls.crt: %s}
-`, name, base64.StdEncoding.EncodeToString([]byte(pem)))
+`, name, encoded(pem))
+}
+
+func encoded(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+
+// get reads an object of cert-manager as it is after a write.
+func (w *world) get(kind, namespace, name string) *unstructured.Unstructured {
+	w.Helper()
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: "cert-manager.io", Version: "v1", Kind: kind})
+	if err := w.client.Get(w.Context(), client.ObjectKey{Namespace: namespace, Name: name}, u); err != nil {
+		w.Fatal(err)
+	}
+	return u
 }
 
 func pems(cas ...*bundletest.CA) string {

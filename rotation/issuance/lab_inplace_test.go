@@ -10,7 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
@@ -50,7 +52,8 @@ const (
 func TestInPlaceOnALab(t *testing.T) {
 	c := newCluster(t, v1alpha1.RotationSpec{Layout: v1alpha1.LayoutInPlace}, "inplace")
 	c.lacksNothing()
-	c.apply(fmt.Sprintf(common, anchorName) + "---" + documentedAnchor)
+	// The user has said what is the default anyway.
+	c.apply(fmt.Sprintf(common, anchorName) + "  renewal: {policy: RenewBefore}\n---" + documentedAnchor)
 	o := c.reads("the anchor", func(o issuance.Objects) error {
 		if len(o.Anchors) != 1 || o.Anchors[0].Issued == nil {
 			return errStill
@@ -68,6 +71,7 @@ func TestInPlaceOnALab(t *testing.T) {
 	var renewed bundle.Anchor
 	t.Run("a held anchor is renewed, and the bundle is widened", func(t *testing.T) { renewed = c.on(t).renewsHeld(old) })
 	t.Run("the old key signs once more, and then the new", func(t *testing.T) { c.on(t).signsWithEither(old, renewed) })
+	t.Run("renewals are released", func(t *testing.T) { c.on(t).releases() })
 	t.Run("the kept copy goes", func(t *testing.T) { c.on(t).dropsKept() })
 	t.Run("a carrier that was deleted comes back", func(t *testing.T) { c.on(t).healsCarrier(old, renewed) })
 	t.Run("no Secret but the named", func(t *testing.T) {
@@ -148,6 +152,8 @@ func (c *cluster) keeps(old bundle.Anchor) {
 		c.Errorf("kept is read as %+v", got)
 	}
 	c.refused("a copy that is there, to one who has read none", keep)
+	keep.ResourceVersion = "1"
+	c.refused("a copy that has changed", keep)
 	keep.ResourceVersion = c.read().Kept.ResourceVersion
 	if err := c.store.Do(c.Context(), c.mt, keep); err != nil {
 		c.Errorf("keeping it again: %v", err)
@@ -194,6 +200,9 @@ func (c *cluster) signsWithEither(old, renewed bundle.Anchor) {
 			c.Errorf("it was not renewed: revision %d", before)
 		}
 	}
+}
+
+func (c *cluster) releases() {
 	c.does(func(o issuance.Objects) lifecycle.Action { return on(lifecycle.HoldRenewal, o.Issuers[0], false) })
 	c.does(func(o issuance.Objects) lifecycle.Action { return on(lifecycle.HoldRenewal, o.Anchors[0], false) })
 	c.reads("the release", func(o issuance.Objects) error {
@@ -202,6 +211,30 @@ func (c *cluster) signsWithEither(old, renewed bundle.Anchor) {
 		}
 		return nil
 	})
+	for namespace, name := range map[string]string{"linkerd": "linkerd-identity-issuer", "cert-manager": anchorName} {
+		u := c.raw("cert-manager.io/v1", "Certificate", namespace, name)
+		if left, found, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "renewal"); found {
+			c.Errorf("spec.renewal of %s is left as %v: cert-manager's webhook refuses one without a policy, and its controller never renews it", name, left)
+		}
+	}
+	// Somebody else wants it held as well, and goes on.
+	held := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte("{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {namespace: linkerd, name: linkerd-identity-issuer}, spec: {renewal: {policy: Disabled}}}"), &held.Object); err != nil {
+		c.Fatal(err)
+	}
+	if err := c.admin.Apply(c.Context(), client.ApplyConfigurationFromUnstructured(held), client.FieldOwner("argocd-controller")); err != nil {
+		c.Fatal(err)
+	}
+	for _, yes := range []bool{true, false} {
+		c.does(func(o issuance.Objects) lifecycle.Action { return on(lifecycle.HoldRenewal, o.Issuers[0], yes) })
+		if got := c.read().Issuers[0].Held; got != yes {
+			c.Errorf("held is read as %v, want %v", got, yes)
+		}
+	}
+	u := c.raw("cert-manager.io/v1", "Certificate", "linkerd", "linkerd-identity-issuer")
+	if policy, _, _ := unstructured.NestedString(u.Object, "spec", "renewal", "policy"); policy != "Disabled" {
+		c.Errorf("what somebody else holds was released: %q", policy)
+	}
 }
 
 func (c *cluster) dropsKept() {

@@ -353,6 +353,7 @@ func TestGenerationsOnALab(t *testing.T) {
 	t.Run("an anchor that no generation brings is carried", func(t *testing.T) { c.on(t).carries(first, second) })
 	t.Run("the archive", func(t *testing.T) { c.on(t).archives(first, second) })
 	t.Run("a generation is deleted by its UID", func(t *testing.T) { c.on(t).deletes("linkerd-anchor-1") })
+	t.Run("a request that is gone", func(t *testing.T) { c.on(t).remembers(second) })
 	t.Run("natural renewals", func(t *testing.T) { c.on(t).holdsAndReleases() })
 	t.Run("the signing service is restarted on the bundle that was read", func(t *testing.T) { c.on(t).restarts() })
 	t.Run("no Secret but its own", func(t *testing.T) { c.on(t).readsNoKey() })
@@ -479,6 +480,57 @@ func (c *cluster) deletes(name string) {
 		return nil
 	})
 	c.refused("deleting one that is gone", on(lifecycle.DeleteAnchor, cert, false))
+}
+
+// remembers has a renewal that cannot be signed: cert-manager deletes the request
+// of the revision in force all the same.
+func (c *cluster) remembers(by bundle.Anchor) {
+	point := func(secret string) {
+		c.does(func(o issuance.Objects) lifecycle.Action {
+			return lifecycle.Action{Verb: lifecycle.PointIssuer, Secret: secret, Token: "x", ResourceVersion: o.Pointer.ResourceVersion}
+		})
+	}
+	before := c.signed(by).Issuers[0]
+	point("nowhere")
+	c.does(func(o issuance.Objects) lifecycle.Action { return on(lifecycle.Renew, o.Issuers[0], true) })
+	c.until("the request in force to be deleted", func() error {
+		list := &unstructured.UnstructuredList{}
+		list.SetAPIVersion("cert-manager.io/v1")
+		list.SetKind("CertificateRequestList")
+		if err := c.admin.List(c.Context(), list, client.InNamespace("linkerd")); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if list.Items[i].GetAnnotations()["cert-manager.io/certificate-revision"] == fmt.Sprint(before.Revision) {
+				return errStill
+			}
+		}
+		return nil
+	})
+	known := func(what string, want bool) {
+		c.Helper()
+		got := c.read().Issuers[0]
+		if !got.Issuing || got.Revision != before.Revision || (got.Issued != nil) != want ||
+			want && (got.Issued.Fingerprint != before.Issued.Fingerprint || !got.SignedBy.Equal(before.SignedBy)) {
+			c.Errorf("%s: issuing %v, revision %d, issued %v, signed by %v", what, got.Issuing, got.Revision, got.Issued, shorts(got.SignedBy))
+		}
+	}
+	known("one who has read it", true)
+	c.store = &issuance.Store{Live: c.as, Client: c.as}
+	known("one who has not", false)
+	notBefore, notAfter := metav1.NewTime(before.Issued.NotBefore), metav1.NewTime(before.Issued.NotAfter)
+	c.mt = c.mt.DeepCopy()
+	c.mt.Status.Issuer = &v1alpha1.IssuerStatus{
+		Fingerprint: before.Issued.Fingerprint.String(), NotBefore: &notBefore, NotAfter: &notAfter, VerifiedBy: []string{by.Fingerprint.String()},
+	}
+	known("one who finds it on record", true)
+	point("linkerd-anchor-2")
+	c.reads("the renewal", func(o issuance.Objects) error {
+		if o.Issuers[0].Revision == before.Revision {
+			return errStill
+		}
+		return nil
+	})
 }
 
 // holdsAndReleases has the issuer renewed every few seconds. All the while it is

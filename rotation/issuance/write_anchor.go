@@ -101,18 +101,30 @@ func (w *writing) labelAnchor(ctx context.Context) error {
 	return w.patch(ctx, o, map[string]any{"spec": map[string]any{"secretTemplate": map[string]any{"labels": labels}}})
 }
 
-// holdRenewal applies the one field that stops renewals; released, it goes back
-// to whoever had it, or away.
+// holdRenewal applies the one field that stops renewals, or gives it back.
 func (w *writing) holdRenewal(ctx context.Context) error {
-	o, err := w.located(ctx, certificateKind, w.Object.Namespace, w.Object.Name)
+	o, u, err := w.current(ctx, certificateKind, w.Object.Namespace, w.Object.Name)
 	if err != nil {
 		return err
 	}
-	var content map[string]any
-	if w.On {
-		content = map[string]any{"spec": map[string]any{"renewal": map[string]any{"policy": policyDisabled}}}
+	if !w.On {
+		return w.release(ctx, o, u)
 	}
-	return w.apply(ctx, o, content, v1alpha1.FieldManager)
+	return w.apply(ctx, o, map[string]any{"spec": map[string]any{"renewal": map[string]any{"policy": policyDisabled}}}, v1alpha1.FieldManager)
+}
+
+// release gives the field back. Where somebody else holds the renewals as well,
+// only Reanchor's part in that ends. Otherwise spec.renewal goes whole: where the
+// user had policy: RenewBefore, which is the default, taking away the policy alone
+// would leave an empty object. cert-manager's webhook refuses that, and without
+// the webhook its controller crashes on it (RAN, 1.21.2).
+func (w *writing) release(ctx context.Context, o object, u *unstructured.Unstructured) error {
+	for _, m := range owners(u, renewalPolicy()...) {
+		if m.Manager != v1alpha1.FieldManager {
+			return w.apply(ctx, o, nil, v1alpha1.FieldManager)
+		}
+	}
+	return w.patch(ctx, o, map[string]any{"spec": map[string]any{"renewal": nil}})
 }
 
 // keepAnchor copies the anchor's Secret with its key. cert-manager's labels and

@@ -699,3 +699,16 @@ func TestAnExposedSignatureIsSaid(t *testing.T) {
 		t.Error("said although it is held")
 	}
 }
+
+func TestAnIssuerIsLookedAtAgainWhenItEnds(t *testing.T) {
+	x := newFixture(t)
+	end := now.Add(7 * time.Second)
+	x.Issuers[0].Issued.NotAfter = end
+	d := lifecycle.Next(x.Facts, now)
+	if len(d.Actions) > 0 || !d.Again.After(end) || d.Again.After(end.Add(2*time.Second)) {
+		t.Fatalf("looked at again at %s, want it right after %s; %v", d.Again, end, gist(x, d).Does)
+	}
+	if diff := cmp.Diff([]string{"Renew issuer"}, gist(x, lifecycle.Next(x.Facts, d.Again)).Does); diff != "" {
+		t.Errorf("of an issuer that has ended (-want +got):\n%s", diff)
+	}
+}

@@ -7,8 +7,9 @@
 //   - A request names a MeshTrust, not a run: what protects the anchors holds
 //     without any run, and of several runs the oldest is in force.
 //   - Everything but the pods is read from the API server at every look; these
-//     objects are few. The pods come from the inventory, until a decision asks
-//     for facts that no cache had a part in: then all is read anew.
+//     objects are few. The pods come from the inventory, and which Certificates
+//     of the cluster there are from a look some minutes ago, until a decision
+//     asks for facts that no cache had a part in: then all is read anew.
 //   - What a decision must remember is stored in the run's status, with the
 //     resourceVersion that was decided on, before its first write. Before each
 //     write the run and the MeshTrust are read again: whoever changed them,

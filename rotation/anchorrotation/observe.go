@@ -16,7 +16,7 @@ import (
 // observe fills in the facts.
 func (r *Reconciler) observe(ctx context.Context, w *world) error {
 	f := &w.facts
-	objects, err := r.Store.Read(ctx, w.mt, r.Clock.Now())
+	objects, err := r.Store.Read(ctx, w.mt, f.Read.Live)
 	if err != nil {
 		return fmt.Errorf("reading the certificates of mesh %s: %w", w.mt.Name, err)
 	}

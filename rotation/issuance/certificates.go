@@ -20,19 +20,8 @@ const policyDisabled = "Disabled"
 
 // certificates reads the Certificates of the mesh's anchors and of everything
 // that its ClusterIssuer signs.
-func (r *reading) certificates(ctx context.Context) (err error) {
-	if r.canHold, err = r.renewalPolicyServed(ctx); err != nil {
-		return err
-	}
-	var anchors, issuers []*unstructured.Unstructured
-	err = r.each(ctx, certificateKind, "", func(u *unstructured.Unstructured) {
-		switch {
-		case r.isAnchor(u):
-			anchors = append(anchors, u)
-		case r.isIssuer(u):
-			issuers = append(issuers, u)
-		}
-	})
+func (r *reading) certificates(ctx context.Context) error {
+	anchors, issuers, err := r.find(ctx)
 	if err != nil {
 		return err
 	}

@@ -232,7 +232,7 @@ func (w *world) start() {
 func (w *world) read() issuance.Objects {
 	w.Helper()
 	w.start()
-	o, err := w.store.Read(w.Context(), w.mt, now)
+	o, err := w.store.Read(w.Context(), w.mt, true)
 	if err != nil {
 		w.Fatal(err)
 	}

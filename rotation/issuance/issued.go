@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
@@ -71,11 +72,11 @@ func (r *reading) fulfilled(ctx context.Context, namespace string) ([]*unstructu
 		return list, nil
 	}
 	var list []*unstructured.Unstructured
-	err := r.each(ctx, requestKind, namespace, func(u *unstructured.Unstructured) {
+	err := r.each(ctx, requestKind, func(u *unstructured.Unstructured) {
 		if text(u, "status", "certificate") != "" {
 			list = append(list, u)
 		}
-	})
+	}, client.InNamespace(namespace))
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func (c *cluster) reads(what string, check func(issuance.Objects) error) issuanc
 	c.Helper()
 	var got issuance.Objects
 	c.until(what, func() (err error) {
-		if got, err = c.store.Read(c.Context(), c.mt, time.Now()); err != nil {
+		if got, err = c.store.Read(c.Context(), c.mt, true); err != nil {
 			return err
 		}
 		return check(got)

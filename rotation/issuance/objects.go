@@ -123,13 +123,13 @@ func describe(k kind, namespace, name string) string {
 // thousands of Certificates, of which a mesh has a few.
 const page = 500
 
-// each calls visit with every object of a kind in a namespace, "" being all.
-func (s *Store) each(ctx context.Context, k kind, namespace string, visit func(*unstructured.Unstructured)) error {
+// each calls visit with every object of a kind, as far as the options say.
+func (s *Store) each(ctx context.Context, k kind, visit func(*unstructured.Unstructured), options ...client.ListOption) error {
 	next := ""
 	for {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(k.GroupVersion().WithKind(k.Kind + "List"))
-		err := s.Live.List(ctx, list, client.InNamespace(namespace), client.Limit(page), client.Continue(next))
+		err := s.Live.List(ctx, list, append(options[:len(options):len(options)], client.Limit(page), client.Continue(next))...)
 		switch {
 		case absent(err):
 			return nil

@@ -3,7 +3,6 @@ package issuance
 import (
 	"context"
 	"crypto/x509"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -21,6 +20,8 @@ type reading struct {
 	rotation *v1alpha1.RotationSpec
 	// canHold says that Certificates have the field spec.renewal.policy.
 	canHold bool
+	// whole says that nothing may be taken from an earlier look.
+	whole bool
 	// known are all anchors that are at hand, to recognise what a Certificate
 	// issued and what signed it.
 	known bundle.Set
@@ -33,11 +34,14 @@ type reading struct {
 
 // Read reads everything about a mesh's certificates. What does not exist is
 // told by the facts; an error is worth a retry, or is Forbidden (see Missing).
-// Without spec.rotation only the bundle is read. The time is not asked for yet:
-// nothing that is read depends on it.
-func (s *Store) Read(ctx context.Context, mt *v1alpha1.MeshTrust, _ time.Time) (Objects, error) {
+// Without spec.rotation only the bundle is read.
+//
+// A read that is not whole may take it from an earlier look which Certificates of
+// the cluster the mesh's CA issuer signs besides the mesh's own; see overview. It
+// reads these, as all else, anew. A gate wants a whole one.
+func (s *Store) Read(ctx context.Context, mt *v1alpha1.MeshTrust, whole bool) (Objects, error) {
 	r := &reading{
-		Store: s, mt: mt, spec: mt.EffectiveSpec(),
+		Store: s, mt: mt, whole: whole, spec: mt.EffectiveSpec(),
 		requests: map[string][]*unstructured.Unstructured{}, seen: map[revision][]*x509.Certificate{},
 	}
 	r.rotation = r.spec.Rotation

@@ -427,7 +427,7 @@ func TestAReadThatFailsIsAnError(t *testing.T) {
 	for n := range reads + 1 {
 		failing := &failingReader{Reader: w.client, left: n}
 		w.store.Live = failing
-		_, err := w.store.Read(t.Context(), w.mt, now)
+		_, err := w.store.Read(t.Context(), w.mt, true)
 		if !failing.failed {
 			if n != reads {
 				t.Fatalf("there were %d reads, want %d", n, reads)

@@ -194,7 +194,7 @@ func inPlaceRights(mesh string, r *v1alpha1.RotationSpec) []right {
 func (s *Store) otherIssuers(ctx context.Context, mt *v1alpha1.MeshTrust, spec v1alpha1.MeshTrustSpec) ([]right, error) {
 	r := &reading{Store: s, mt: mt, spec: spec, rotation: spec.Rotation}
 	var out []right
-	err := r.each(ctx, certificateKind, "", func(u *unstructured.Unstructured) {
+	err := r.each(ctx, certificateKind, func(u *unstructured.Unstructured) {
 		if own := spec.Rotation.IssuerCertificateRef; r.isAnchor(u) || !r.isIssuer(u) || own != nil && refOf(u) == *own {
 			return
 		}

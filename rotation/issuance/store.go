@@ -30,6 +30,8 @@ type Store struct {
 	mu sync.Mutex
 	// seen is, for each mesh, what its Certificates were last seen to have issued.
 	seen map[string]map[revision][]*x509.Certificate
+	// overviews are the last looks at the whole cluster, for each mesh.
+	overviews map[string]overview
 }
 
 // revision is one issuance of one Certificate.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509/pkix"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -67,9 +68,9 @@ func (r *reading) keyUnfit(u *unstructured.Unstructured, anchor bool) string {
 	algorithm := cmp.Or(text(u, "spec", "privateKey", "algorithm"), "RSA") // cert-manager's default
 	size, _, _ := unstructured.NestedInt64(u.Object, "spec", "privateKey", "size")
 	switch {
-	case algorithm == "ECDSA" && (size == 0 || size == 256):
+	case algorithm == "ECDSA" && slices.Contains([]int64{0, 256}, size):
 		return ""
-	case anchor && algorithm == "RSA" && (size == 0 || size == 2048 || size == 4096):
+	case anchor && algorithm == "RSA" && slices.Contains([]int64{0, 2048, 4096}, size):
 		return ""
 	case anchor:
 		return "Linkerd accepts an anchor's key of ECDSA P-256 or RSA 2048 or 4096 only; correct privateKey"

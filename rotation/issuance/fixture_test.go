@@ -239,9 +239,6 @@ func (w *world) read() issuance.Objects {
 	return o
 }
 
-// restart forgets what was read.
-func (w *world) restart() { w.store = nil }
-
 func secret(name, pem string) string {
 	return fmt.Sprintf(`
 apiVersion: v1

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -119,29 +120,34 @@ func (r *reading) byDates(u *unstructured.Unstructured) *bundle.Anchor {
 }
 
 // onRecord is the mesh's issuer as the MeshTrust's status has it, when it is
-// that which cert-manager's status describes; nil otherwise.
+// that which cert-manager's status describes and its signer is on record; nil
+// otherwise.
 func (r *reading) onRecord(u *unstructured.Unstructured) (*bundle.Anchor, bundle.Set) {
 	s := r.mt.Status.Issuer
-	if s == nil || s.NotBefore == nil || s.NotAfter == nil ||
-		!s.NotBefore.Time.Equal(timeAt(u, "status", "notBefore")) || !s.NotAfter.Time.Equal(timeAt(u, "status", "notAfter")) {
+	if s == nil || !sameTime(s.NotBefore, timeAt(u, "status", "notBefore")) || !sameTime(s.NotAfter, timeAt(u, "status", "notAfter")) {
 		return nil, bundle.Set{}
 	}
 	fingerprint, err := bundle.ParseFingerprint(s.Fingerprint)
-	if err != nil {
+	signers := r.knownAs(s.VerifiedBy)
+	if err != nil || signers.Empty() {
 		return nil, bundle.Set{}
 	}
-	var signers []bundle.Anchor
-	for _, text := range s.VerifiedBy {
+	return &bundle.Anchor{Fingerprint: fingerprint, Subject: s.Subject, NotBefore: s.NotBefore.Time, NotAfter: s.NotAfter.Time}, signers
+}
+
+// sameTime reports whether both are known and the same.
+func sameTime(a *metav1.Time, b time.Time) bool { return a != nil && a.Time.Equal(b) && !b.IsZero() }
+
+// knownAs returns the anchors at hand that have one of the fingerprints.
+func (r *reading) knownAs(fingerprints []string) bundle.Set {
+	var out []bundle.Anchor
+	for _, text := range fingerprints {
 		f, err := bundle.ParseFingerprint(text)
 		if a, ok := r.known.Anchor(f); ok && err == nil {
-			signers = append(signers, a)
+			out = append(out, a)
 		}
 	}
-	if len(signers) == 0 { // who signed it is not on record
-		return nil, bundle.Set{}
-	}
-	issued := bundle.Anchor{Fingerprint: fingerprint, Subject: s.Subject, NotBefore: s.NotBefore.Time, NotAfter: s.NotAfter.Time}
-	return &issued, bundle.FromAnchors(signers...)
+	return bundle.FromAnchors(out...)
 }
 
 // renewalPolicyServed reports whether Certificates have the field that stops

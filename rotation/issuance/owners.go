@@ -24,7 +24,7 @@ func owners(o metav1.Object, path ...string) []metav1.ManagedFieldsEntry {
 	var out []metav1.ManagedFieldsEntry
 	for _, m := range o.GetManagedFields() {
 		var tree fields
-		if m.FieldsV1 != nil && json.Unmarshal(m.FieldsV1.Raw, &tree) == nil && tree.owns(path...) {
+		if m.FieldsV1 != nil && json.Unmarshal(m.FieldsV1.GetRawBytes(), &tree) == nil && tree.owns(path...) {
 			out = append(out, m)
 		}
 	}

@@ -14,12 +14,7 @@ func Next(f Facts, now time.Time) Decision {
 	if f.Run != nil {
 		p.decision.State = f.Run.State.clone()
 		p.state = &p.decision.State
-		// What the run took note of is own, whoever has lost it since.
-		for _, r := range []*Replaced{p.state.From, p.state.To} {
-			if r.known() {
-				p.view.own = p.view.own.Union(bundle.FromAnchors(r.Anchor))
-			}
-		}
+		p.claim()
 	}
 	unread := f.unread()
 	switch {
@@ -45,6 +40,15 @@ func Next(f Facts, now time.Time) Decision {
 		p.stand()
 	}
 	return p.finish()
+}
+
+// claim makes own what the run took note of, whoever has lost it since.
+func (p *planner) claim() {
+	for _, r := range []*Replaced{p.state.From, p.state.To} {
+		if r.known() {
+			p.view.own = p.view.own.Union(bundle.FromAnchors(r.Anchor))
+		}
+	}
 }
 
 // planner holds one decision in the making.

@@ -56,18 +56,25 @@ func (w *world) beforeRenewal(before time.Duration) time.Time {
 func (w *world) inMidRoll(at time.Time) {
 	w.Helper()
 	w.holds(time.Until(at.Add(8*time.Second)), w.unswitched)
-	done, all := 0, 0
-	for _, r := range w.History.Restarted() {
-		if !r.ControlPlane {
-			all++
-			if r.Templates > 0 && r.Replaced == r.Pods {
-				done++
-			}
-		}
-	}
+	done, all := w.rolled()
 	if done == 0 || done == all {
 		w.Fatalf("%d of %d workloads are rolled: the test shows nothing", done, all)
 	}
+}
+
+// rolled counts the workloads of the application of which every pod was replaced,
+// and all.
+func (w *world) rolled() (done, all int) {
+	for _, r := range w.History.Restarted() {
+		if r.ControlPlane {
+			continue
+		}
+		all++
+		if r.Templates > 0 && r.Replaced == r.Pods {
+			done++
+		}
+	}
+	return done, all
 }
 
 func (w *world) issuer() string {

@@ -15,6 +15,7 @@ const long = 6 * time.Minute
 // TestRotations are all scenarios that leave Reanchor and the cluster alone.
 func TestRotations(t *testing.T) {
 	scenarios := aborts()
+	maps.Copy(scenarios, heals())
 	maps.Copy(scenarios, map[string]func(*testing.T){
 		"an anchor that another actor renews is followed":                                                                 observed,
 		"a schedule starts one run, at its time":                                                                          scheduled,

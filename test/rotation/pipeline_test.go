@@ -1,0 +1,87 @@
+package rotation
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
+)
+
+// Somebody else's pipeline replaces the anchor: there is no spec.rotation, and it
+// asks Reanchor nothing but whether it may go on. It may switch the issuer when
+// every pod and every injector has the wider bundle. It may not drop the old anchor
+// while the issuer that it has replaced lives, since a replica of identity that
+// missed the change would sign with that.
+func pipeline(t *testing.T) {
+	w := newWorld(t, smallGenerations("pipeline"), func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation = nil })
+	w.awaitTrust(2*time.Minute, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
+
+	next := w.publishNext()
+	w.awaitTrust(30*time.Second, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionFalse, "")
+	w.awaitTrust(3*time.Minute, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
+	for _, p := range w.Proxies.Peers() {
+		if !slices.Contains(p.Anchors, next) || !slices.Contains(p.Anchors, w.before) {
+			t.Errorf("the switch was called safe while there was %s", p)
+		}
+	}
+	w.rolledOnce()
+	w.unharmed()
+
+	old := w.issuer()
+	w.point(w.AnchorKey().Name + "-next")
+	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
+	if signer, err := w.SignedBy(t.Context()); err != nil || signer != next {
+		t.Fatalf("the issuer is signed by %.8s, want %.8s (%v)", signer, next, err)
+	}
+	w.eventually(20*time.Second, func() error {
+		var mt v1alpha1.MeshTrust
+		if err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(w.trust), &mt); err != nil {
+			return err
+		}
+		if i := mt.Status.Issuer; i == nil || len(i.Earlier) != 1 || i.Earlier[0].Fingerprint != old || !slices.Equal(i.Earlier[0].VerifiedBy, []string{w.before}) {
+			return fmt.Errorf("want the issuer %.8s on record as replaced, have %+v", old, i)
+		}
+		return nil
+	})
+	w.awaitTrust(time.Second, v1alpha1.ConditionSafeToNarrow, metav1.ConditionFalse, v1alpha1.IssuerUnknown)
+	w.eventually(time.Minute, func() error { return w.gone(old) })
+	w.awaitTrust(time.Second, v1alpha1.ConditionSafeToNarrow, metav1.ConditionFalse, v1alpha1.IssuerUnknown)
+	w.publishes(w.before, next)
+	w.rolledOnce()
+	w.unharmed()
+}
+
+// publishNext has cert-manager issue another anchor that the bundle selects, and
+// returns its fingerprint once it is published.
+func (w *world) publishNext() string {
+	w.Helper()
+	u := linkerd.Certificate()
+	w.check(w.Client.Get(w.Context(), w.AnchorKey(), u))
+	spec, _, err := unstructured.NestedMap(u.Object, "spec")
+	w.check(err)
+	next := linkerd.Certificate()
+	next.SetNamespace(u.GetNamespace())
+	next.SetName(u.GetName() + "-next")
+	spec["secretName"] = next.GetName()
+	next.Object["spec"] = spec
+	w.check(w.Client.Create(w.Context(), next))
+	var added string
+	w.eventually(30*time.Second, func() error {
+		published, err := w.Published(w.Context())
+		for _, anchor := range published {
+			if anchor != w.before && anchor != w.Foreign() {
+				added = anchor
+				return nil
+			}
+		}
+		return fmt.Errorf("the next anchor is not published: %s (%v)", published, err)
+	})
+	return added
+}

@@ -170,6 +170,26 @@ func processCases() map[string]ruleCase {
 			},
 			want: []string{"warning restart_suspected /pki/main.crt"},
 		},
+		"k3s names no file either; what it keeps is its own": {
+			facts: func(p *pki) checker.Facts {
+				own, other := p.caFile(), managerFile("main", p.leaf(checkertest.Spec{}))
+				own.Changed, own.Use.Component = now(), checker.K3s
+				other.Changed, other.Use.Component = now(), checker.RKE2
+				return checker.Facts{Files: []checker.File{own, other}, Processes: []checker.Process{{
+					Name: "k3s", Component: checker.K3s, Start: now().Add(-day),
+				}}}
+			},
+			want: []string{"warning restart_suspected /pki/ca.crt"},
+		},
+		"what k3s wrote when it started is what it has": {
+			facts: func(p *pki) checker.Facts {
+				own := p.caFile()
+				own.Changed, own.Use.Component = now().Add(-day+time.Minute), checker.K3s
+				return checker.Facts{Files: []checker.File{own}, Processes: []checker.Process{{
+					Name: "k3s", Component: checker.K3s, Start: now().Add(-day),
+				}}}
+			},
+		},
 		"a certificate in memory that ends soon needs a restart": {
 			facts: func(p *pki) checker.Facts {
 				return checker.Facts{Files: []checker.File{p.caFile()}, Processes: []checker.Process{

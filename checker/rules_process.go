@@ -36,9 +36,17 @@ func (p *Process) loaded(f *File) (trust, ok bool) {
 			return l.Trust, true
 		}
 	}
-	// etcd-manager names no file in its arguments; it loads its own directory.
-	same := p.Component == EtcdManager && f.Use.Component == EtcdManager
-	return f.Use.Purpose == CA, same && f.Use.Instance != "" && f.Use.Instance == p.Instance
+	return f.Use.Purpose == CA, p.keeps(f)
+}
+
+// keeps reports whether a file belongs to a process that names none in its
+// arguments, since it writes and loads its own: k3s and rke2 theirs, etcd-manager
+// that of its cluster.
+func (p *Process) keeps(f *File) bool {
+	if !p.Component.writesItsOwnFiles() || f.Use.Component != p.Component {
+		return false
+	}
+	return p.Component != EtcdManager || f.Use.Instance != "" && f.Use.Instance == p.Instance
 }
 
 // hostPath undoes the mount of the host's root in etcd-manager's container.

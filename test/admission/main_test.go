@@ -25,6 +25,7 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
 	manifests "github.com/reanchor/reanchor/manifests/webhook"
+	"github.com/reanchor/reanchor/test/audit"
 )
 
 // Names of the installation.
@@ -46,6 +47,7 @@ type cluster struct {
 	kubeconfig string
 	balancer   *balancer
 	replicas   []*replica
+	audit      *audit.Log
 }
 
 var shared *cluster
@@ -70,7 +72,24 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	if code == 0 && audit.EveryTest() {
+		if err := leastPrivilege(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
+}
+
+// leastPrivilege returns an error when the manifests permit the webhook what it
+// used in no test.
+func leastPrivilege() error {
+	granted, err := audit.Granted("../../manifests/webhook/rbac.yaml")
+	if err != nil {
+		return err
+	}
+	return shared.audit.Check(granted, nil)
 }
 
 // start brings up everything. What is up when it fails is in the cluster it
@@ -84,7 +103,11 @@ func start(dir string) (*cluster, error) {
 		return c, fmt.Errorf("building the program: %w: %s", err, out)
 	}
 	var err error
-	if c.lab, err = lab.Start(ctx, lab.Options{Nodes: 2, Progress: os.Stderr}); err != nil {
+	if c.audit, err = audit.New(dir, systemNamespace, serviceAccount); err != nil {
+		return c, err
+	}
+	args := map[lab.Component][]string{lab.APIServer: c.audit.Args()}
+	if c.lab, err = lab.Start(ctx, lab.Options{Nodes: 2, Progress: os.Stderr, ExtraArgs: args}); err != nil {
 		return c, err
 	}
 	if err := c.lab.InstallCRDs(ctx, "../../manifests/crds"); err != nil {

@@ -88,7 +88,7 @@ func run(m *testing.M) (code int, err error) {
 			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", env.leader.tail(60))
 		}
 	}()
-	if code = m.Run(); code == 0 && everyScenario() {
+	if code = m.Run(); code == 0 && audit.EveryTest() {
 		err = leastPrivilege(log)
 	}
 	return code, err

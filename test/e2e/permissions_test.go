@@ -1,23 +1,11 @@
 package e2e
 
 import (
-	"flag"
 	"slices"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/test/audit"
 )
-
-// everyScenario reports whether all scenarios ran: what some of them need says
-// nothing of what the controller may do without.
-func everyScenario() bool {
-	for _, name := range []string{"test.run", "test.skip", "test.list"} {
-		if f := flag.Lookup(name); f != nil && f.Value.String() != "" {
-			return false
-		}
-	}
-	return true
-}
 
 // leastPrivilege returns an error when the manifests permit the controller what
 // it used in no scenario. That they permit all it needs is shown by the

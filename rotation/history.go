@@ -172,13 +172,16 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 	next := &v1alpha1.IssuerStatus{
 		Fingerprint: bundle.FingerprintOf(cert.Raw).String(), Subject: clip(cert.Subject.String()), Source: i.Source,
 		NotBefore: timeRef(cert.NotBefore), NotAfter: timeRef(cert.NotAfter),
-		VerifiedByTotal: int32(len(verifiedBy)), Since: timeRef(now),
+		VerifiedByTotal: int32(len(verifiedBy)), Since: timeRef(now), SignedSince: timeRef(now),
 	}
 	for _, f := range capped(verifiedBy, v1alpha1.MaxAnchors) {
 		next.VerifiedBy = append(next.VerifiedBy, f.String())
 	}
 	if last := s.Issuer; last != nil {
 		next.Earlier = last.Earlier
+		if slices.Equal(last.VerifiedBy, next.VerifiedBy) {
+			next.SignedSince = cmp.Or(last.SignedSince, last.Since, next.SignedSince)
+		}
 		if last.Fingerprint == next.Fingerprint {
 			next.Since = cmp.Or(last.Since, next.Since)
 		} else if len(last.VerifiedBy) > 0 && !slices.Equal(last.VerifiedBy, next.VerifiedBy) {

@@ -219,51 +219,6 @@ func healthCondition(o *observation, d rollout.Decision) metav1.Condition {
 	}
 }
 
-// switchCondition tells a foreign pipeline whether an issuer under any anchor
-// of the bundle would be trusted by every pod, and by those still to come.
-func switchCondition(o *observation, now time.Time) metav1.Condition {
-	const kind = v1alpha1.ConditionSafeToSwitchIssuer
-	fence := o.facts.Fence
-	switch {
-	case o.bundle.Reason != v1alpha1.BundleUsable:
-		return condition(kind, false, o.bundle.Reason, o.bundle.Message)
-	case o.unfit > 0:
-		return condition(kind, false, v1alpha1.Missing, fmt.Sprintf("pods that do not provably trust the whole bundle: %d", o.unfit))
-	case now.Before(o.facts.Bundle.SurelyRead(o.mesh.EnvDelay)):
-		return condition(kind, false, v1alpha1.WaitingForPropagation, "a pod that starts now may still read an older bundle")
-	case fence.Needed && !fence.Known && o.facts.State.FencedAt.IsZero():
-		return condition(kind, false, v1alpha1.WaitingForInjector, "an injector may still write an older bundle into new pods")
-	default:
-		return condition(kind, true, v1alpha1.EveryPodTrusts, "every pod trusts every anchor of the bundle")
-	}
-}
-
-// narrowCondition tells whether a live leaf may chain to an anchor that does
-// not verify the issuer in use. An identity replica that missed the change goes
-// on signing with the issuer before until that ends; what is known of that one
-// is in status.issuer.earlier, and where nothing is known it is taken to have
-// lived as long as the present one.
-func narrowCondition(mt *v1alpha1.MeshTrust, o *observation, now time.Time) metav1.Condition {
-	const kind = v1alpha1.ConditionSafeToNarrow
-	issuer := mt.Status.Issuer
-	switch {
-	case o.issuer.None || issuer == nil || len(o.issuer.Chain) == 0 || issuer.Since == nil:
-		return condition(kind, false, v1alpha1.IssuerUnknown, "what signed the live leaves is not known")
-	case o.gate.Reason != "":
-		return condition(kind, false, o.gate.Reason, o.gate.Message)
-	}
-	if issuer.EarlierTotal > 0 {
-		return condition(kind, false, v1alpha1.IssuerUnknown, fmt.Sprintf(
-			"leaves of earlier issuers may live on: %d; see status.issuer.earlier", issuer.EarlierTotal))
-	}
-	life := o.issuer.Chain[0].NotAfter.Sub(o.issuer.Chain[0].NotBefore)
-	end := issuer.Since.Add(max(leafLifetime(&o.spec), life) + o.spec.Admission.ClockSkew.Duration)
-	if now.Before(end) {
-		return condition(kind, false, v1alpha1.IssuerUnknown, "leaves of an earlier issuer may live until "+end.UTC().Format(time.RFC3339))
-	}
-	return condition(kind, true, v1alpha1.NoOldLeaf, "every live leaf is signed by the issuer in use")
-}
-
 // readyCondition sums up: its reason is the gravest of what is not as it should
 // be.
 func readyCondition(o *observation, others ...metav1.Condition) metav1.Condition {

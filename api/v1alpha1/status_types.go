@@ -144,6 +144,10 @@ type IssuerStatus struct {
 	// since is when Reanchor first saw it in use.
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
+	// signedSince is since when Reanchor has seen issuers in use that just the
+	// anchors in verifiedBy verify; a renewal under the same anchor leaves it.
+	// +optional
+	SignedSince *metav1.Time `json:"signedSince,omitempty"`
 	// earlier are issuers that were in use before and whose leaves may live on.
 	// earlierTotal is how many there are.
 	// +optional

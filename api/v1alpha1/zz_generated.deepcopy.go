@@ -572,6 +572,10 @@ func (in *IssuerStatus) DeepCopyInto(out *IssuerStatus) {
 		in, out := &in.Since, &out.Since
 		*out = (*in).DeepCopy()
 	}
+	if in.SignedSince != nil {
+		in, out := &in.SignedSince, &out.SignedSince
+		*out = (*in).DeepCopy()
+	}
 	if in.Earlier != nil {
 		in, out := &in.Earlier, &out.Earlier
 		*out = make([]EarlierIssuer, len(*in))

@@ -82,8 +82,13 @@ const (
 	// under which its controller was woken from back-off after a denial ended.
 	NudgedAnnotation = Group + "/nudged-for"
 	// AnchorOfLabel on a Secret says that it holds an anchor generation of the
-	// mesh whose MeshTrust has the label's value as its name.
+	// mesh whose MeshTrust has the label's value as its name, and is a source of
+	// its bundle; on a Certificate that it is such a generation.
 	AnchorOfLabel = Group + "/anchor-of"
+	// KeptAnchorAnnotation on the copy of an anchor's Secret that a rotation in
+	// place keeps is the fingerprint of its certificate, so that what is kept can
+	// be told without reading the key.
+	KeptAnchorAnnotation = Group + "/kept-anchor"
 	// TriggerLabel on an AnchorRotation says what opened it; see Trigger.
 	TriggerLabel = Group + "/trigger"
 	// RotationFinalizer on an AnchorRotation lets the controller release what

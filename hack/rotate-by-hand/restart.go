@@ -104,14 +104,19 @@ func complete(w client.Object) bool {
 	switch w := w.(type) {
 	case *appsv1.Deployment:
 		s := w.Status
-		return s.ObservedGeneration >= w.Generation && s.UpdatedReplicas == *w.Spec.Replicas && s.Replicas == s.UpdatedReplicas && s.AvailableReplicas == s.UpdatedReplicas
+		return s.ObservedGeneration >= w.Generation && all(*w.Spec.Replicas, s.UpdatedReplicas, s.Replicas, s.AvailableReplicas)
 	case *appsv1.StatefulSet:
 		s := w.Status
-		return s.ObservedGeneration >= w.Generation && s.ReadyReplicas == *w.Spec.Replicas && s.UpdateRevision == s.CurrentRevision
+		return s.ObservedGeneration >= w.Generation && all(*w.Spec.Replicas, s.ReadyReplicas) && s.UpdateRevision == s.CurrentRevision
 	case *appsv1.DaemonSet:
 		s := w.Status
-		return s.ObservedGeneration >= w.Generation && s.UpdatedNumberScheduled == s.DesiredNumberScheduled && s.NumberAvailable == s.DesiredNumberScheduled
+		return s.ObservedGeneration >= w.Generation && all(s.DesiredNumberScheduled, s.UpdatedNumberScheduled, s.NumberAvailable)
 	default:
 		return false
 	}
+}
+
+// all reports whether every count is what is wanted.
+func all(want int32, counts ...int32) bool {
+	return !slices.ContainsFunc(counts, func(n int32) bool { return n != want })
 }

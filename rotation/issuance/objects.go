@@ -59,10 +59,6 @@ const (
 	identityManager = v1alpha1.FieldManager + "-identity"
 )
 
-// keptAnchorAnnotation on the kept copy of an anchor's Secret is the fingerprint
-// of its certificate, so that what is kept can be told without reading the key.
-const keptAnchorAnnotation = v1alpha1.Group + "/kept-anchor"
-
 // archiveKey is the archive's key of a mesh.
 func archiveKey(mesh string) string { return mesh + ".pem" }
 

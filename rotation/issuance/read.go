@@ -152,7 +152,7 @@ func (r *reading) kept(ctx context.Context) (lifecycle.Kept, error) {
 		return lifecycle.Kept{}, err
 	}
 	// An annotation that cannot be read tells of no anchor.
-	anchor, _ := bundle.ParseFingerprint(m.Annotations[keptAnchorAnnotation])
+	anchor, _ := bundle.ParseFingerprint(m.Annotations[v1alpha1.KeptAnchorAnnotation])
 	return lifecycle.Kept{Exists: true, SecretName: m.Name, Anchor: anchor, ResourceVersion: m.ResourceVersion}, nil
 }
 

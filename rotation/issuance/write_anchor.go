@@ -147,7 +147,7 @@ func (w *writing) keepAnchor(ctx context.Context) error {
 		o.uid, o.version = m.UID, m.ResourceVersion
 	}
 	return w.apply(ctx, o, map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{keptAnchorAnnotation: w.Anchor.String()}},
+		"metadata": map[string]any{"annotations": map[string]any{v1alpha1.KeptAnchorAnnotation: w.Anchor.String()}},
 		"type":     text(secret, "type"), "data": secret.Object["data"],
 	}, v1alpha1.FieldManager)
 }

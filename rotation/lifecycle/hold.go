@@ -106,10 +106,11 @@ func (p *planner) repair() {
 	}
 	for i := range p.facts.Issuers {
 		c := &p.facts.Issuers[i]
-		if c.Issued != nil {
-			p.again(c.Issued.NotAfter.Add(time.Second))
+		if c.Issued == nil {
+			continue
 		}
-		if c.Issued != nil && !c.Issuing && p.curable(c, *to) && !p.resting(c) {
+		p.again(c.Issued.NotAfter.Add(time.Second))
+		if !c.Issuing && p.curable(c, *to) && !p.resting(c) {
 			p.standing = append(p.standing, p.renewal(c, &Replaced{Anchor: *to}))
 		}
 	}

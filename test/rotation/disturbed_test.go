@@ -95,12 +95,12 @@ func (w *world) down(c lab.Component) {
 // issuer. Another takes over and carries the rotation to its end. The sleeper wakes
 // up: nothing of what it had decided is done.
 func sleeper(t *testing.T) {
-	w := newWorld(t, small("sleeper"), nil)
+	w := newWorld(t, smallGenerations("sleeper"), nil)
 	standby, err := local.KeepProcess(filepath.Join(env.dir, "standby.log"), filepath.Join(env.dir, "reanchor"), "controller",
 		"--kubeconfig="+filepath.Join(env.dir, "controller.kubeconfig"), "--lease-duration=4s", "--metrics-address=0", "--health-address=127.0.0.1:0", "-v1")
 	w.check(err)
 	t.Cleanup(standby.Stop)
-	w.rotate()
+	w.rotate(v1alpha1.GateSwitchIssuer, v1alpha1.GateNarrow)
 	w.awaitPhase(long, v1alpha1.PhaseSwitchIssuer)
 	for run, err := w.run(t.Context()); err != nil || run.Status.SwitchIntendedAt == nil; run, err = w.run(t.Context()) {
 		time.Sleep(10 * time.Millisecond)

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -62,14 +63,14 @@ func (w *world) approve(gate v1alpha1.Gate) {
 // first, under the old one.
 func older(t *testing.T) {
 	o := small("older")
-	o.Times.Issuer, o.Times.IssuerRenewBefore = 30*time.Minute, 25*time.Minute
+	o.Times.Issuer, o.Times.IssuerRenewBefore = 30*time.Minute, 27*time.Minute+30*time.Second
 	w := newWorld(t, o, nil)
 	w.converged()
 	restore := w.withoutRenewalField()
 	t.Cleanup(restore)
 	w.beforeRenewal(time.Minute)
 	issuer := w.issuer()
-	w.rotate()
+	w.rotate(v1alpha1.GateSwitchIssuer, v1alpha1.GateNarrow)
 	w.awaitPhase(time.Minute, v1alpha1.PhaseNewAnchor)
 	if w.issuer() == issuer {
 		t.Error("the issuer, which renews itself within a minute, was not renewed first")
@@ -88,9 +89,10 @@ func (w *world) withoutRenewalField() (restore func()) {
 	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
 	crd.SetName("certificates.cert-manager.io")
 	var field any
-	change := func(ctx func(spec map[string]any)) error {
+	ctx := context.WithoutCancel(w.Context()) // it is put back when the test has ended
+	change := func(edit func(spec map[string]any)) error {
 		return retry.OnError(retry.DefaultRetry, apierrors.IsConflict, func() error {
-			if err := env.client.Get(w.Context(), client.ObjectKeyFromObject(crd), crd); err != nil {
+			if err := env.client.Get(ctx, client.ObjectKeyFromObject(crd), crd); err != nil {
 				return err
 			}
 			versions, _, err := unstructured.NestedSlice(crd.Object, "spec", "versions")
@@ -101,14 +103,14 @@ func (w *world) withoutRenewalField() (restore func()) {
 			if err != nil {
 				return err
 			}
-			ctx(spec)
+			edit(spec)
 			if err := unstructured.SetNestedMap(versions[0].(map[string]any), spec, "schema", "openAPIV3Schema", "properties", "spec", "properties"); err != nil {
 				return err
 			}
 			if err := unstructured.SetNestedSlice(crd.Object, versions, "spec", "versions"); err != nil {
 				return err
 			}
-			return env.client.Update(w.Context(), crd)
+			return env.client.Update(ctx, crd)
 		})
 	}
 	w.check(change(func(spec map[string]any) {

@@ -24,7 +24,7 @@ import (
 )
 
 // atOnce is how many scenarios run side by side. They mostly wait.
-const atOnce = 6
+const atOnce = 14
 
 // env is what the scenarios share.
 var env struct {

@@ -44,12 +44,14 @@ func TestRotations(t *testing.T) {
 // TestDisturbedRotations: still no failed handshake, still one restart each.
 func TestDisturbedRotations(t *testing.T) { sideBySide(t, disturbances()) }
 
-// TestSingularRotations change what all meshes of a cluster share, each in its own
-// way.
+// TestSingularRotations change what all meshes of a cluster share: that there is
+// something outside of it, what cert-manager can do, who leads.
 func TestSingularRotations(t *testing.T) {
-	t.Run("objects of what is outside demand approvals", linked)
-	t.Run("a cert-manager that cannot hold back renewals", older)
-	t.Run("a leader that slept does nothing of what it had decided", sleeper)
+	sideBySide(t, map[string]func(*testing.T){
+		"objects of what is outside demand approvals":             linked,
+		"a cert-manager that cannot hold back renewals":           older,
+		"a leader that slept does nothing of what it had decided": sleeper,
+	})
 }
 
 func sideBySide(t *testing.T, scenarios map[string]func(*testing.T)) {

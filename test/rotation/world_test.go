@@ -154,12 +154,15 @@ func (w *world) holds(during time.Duration, ask func() error) {
 	}
 }
 
-// rotate creates an AnchorRotation, named after the mesh.
-func (w *world) rotate() {
+// rotate creates an AnchorRotation, named after the mesh, with approvals.
+func (w *world) rotate(approved ...v1alpha1.Gate) {
 	w.Helper()
 	run := &v1alpha1.AnchorRotation{
 		ObjectMeta: metav1.ObjectMeta{Name: w.Mesh.Mesh},
 		Spec:       v1alpha1.AnchorRotationSpec{MeshTrustRef: v1alpha1.ClusterObjectRef{Name: w.Mesh.Mesh}},
+	}
+	for _, gate := range approved {
+		run.Spec.Approvals = append(run.Spec.Approvals, v1alpha1.Approval{Gate: gate})
 	}
 	w.check(w.Client.Create(w.Context(), run))
 }

@@ -3,6 +3,7 @@ package rotation
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab/linkerd"
+	"github.com/reanchor/reanchor/hack/lab/proxies"
 )
 
 // merge patches an object of cert-manager's.
@@ -199,29 +201,47 @@ func copiedTooEarly(t *testing.T) {
 }
 
 // In mid-roll somebody moves the pointer and renews the issuer, as a published
-// script does. It is signed by the old anchor again, everything is rolled, and the
-// rotation ends as it should.
+// script does, before Reanchor can do anything about it. The issuer is signed by
+// the old anchor again, everything is rolled, and the rotation ends as it should.
+// What the wrong issuer signs until then is refused, with BadSignature, by pods
+// that lack the new anchor, as long as it is presented. Nothing can avoid that; no
+// other handshake fails.
 func switchedTooEarly(t *testing.T) {
 	o := smallGenerations("switched-too-early")
 	o.ReadyDelay = 5 * time.Second
 	w := newWorld(t, o, oneByOne)
 	w.rotate()
-	w.awaitPhase(2*time.Minute, v1alpha1.PhaseRolling)
-	run, err := w.run(t.Context())
-	w.check(err)
-	w.point(run.Status.ToAnchor.SecretName)
+	to := w.toAnchor()
+	w.halfRolled()
+	w.suspend(true)
+	w.point(to.SecretName)
 	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
-	written := time.Now()
+	written, wrong := time.Now(), w.issuer()
 	if w.unswitched() == nil {
 		t.Fatal("the issuer is still signed by the old anchor: the test shows nothing")
 	}
+	w.suspend(false)
 	w.eventually(30*time.Second, w.unswitched)
 	t.Logf("signed by the old anchor again after %s", time.Since(written).Round(100*time.Millisecond))
+	w.eventually(time.Minute, func() error { return w.gone(wrong) })
+	failed := w.Proxies.Stats().Failed
 	w.complete(long)
+	if s := w.Proxies.Stats(); s.Failed != failed {
+		t.Errorf("%d handshakes failed when no leaf of the wrong issuer was left", s.Failed-failed)
+	}
+	for _, f := range w.Proxies.Failures() {
+		presented, refuser := f.Client, f.Server
+		if f.RefusedByClient {
+			presented, refuser = f.Server, f.Client
+		}
+		if f.Reason != proxies.BadSignature || presented.Issuer != wrong || slices.Contains(refuser.Anchors, to.Fingerprint) {
+			t.Errorf("a handshake failed that need not have: %s", f)
+		}
+	}
 	w.rolledOnce()
 	w.replaced()
 	w.healthyAgain()
-	t.Logf("%d of %d handshakes failed", w.Proxies.Stats().Failed, w.Proxies.Stats().Handshakes)
+	t.Logf("%d of %d handshakes failed", failed, w.Proxies.Stats().Handshakes)
 }
 
 // Without a rotation under way somebody deletes the previous-anchor Secret, which

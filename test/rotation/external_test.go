@@ -25,13 +25,13 @@ func linked(t *testing.T) {
 	// RESTMappers learn of a new kind in their own time.
 	w.eventually(time.Minute, func() error { return w.Client.Create(t.Context(), link.DeepCopy()) })
 	w.rotate()
-	w.awaitRun(long, v1alpha1.ConditionBlocked, string(v1alpha1.ApprovalRequired))
+	w.awaitApproval(v1alpha1.PhaseSwitchIssuer, v1alpha1.GateSwitchIssuer, "Link "+w.Namespace(0)+"/outside")
 	w.holds(10*time.Second, w.unswitched)
 	w.approve(v1alpha1.GateSwitchIssuer)
 	w.awaitPhase(long, v1alpha1.PhaseDrainLeaves)
 	w.check(w.Client.Delete(t.Context(), link))
 	w.check(w.Client.Create(t.Context(), machine.DeepCopy()))
-	w.awaitRun(long, v1alpha1.ConditionBlocked, string(v1alpha1.ApprovalRequired))
+	w.awaitApproval(v1alpha1.PhaseNarrow, v1alpha1.GateNarrow, "ExternalWorkload "+w.Namespace(0)+"/outside")
 	w.holds(10*time.Second, func() error {
 		published, err := w.Published(t.Context())
 		if err == nil && !published.Has(w.before) {

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/hack/lab"
@@ -33,6 +34,7 @@ func TestBudgetHoldsAtEveryInstant(t *testing.T) {
 	}
 	for _, ns := range names {
 		ready(t, ns, each)
+		atRest(t, ns)
 	}
 	history := m.record()
 	next := m.rotate()
@@ -57,6 +59,25 @@ func TestBudgetHoldsAtEveryInstant(t *testing.T) {
 			}
 		}
 	}
+}
+
+// atRest waits until the status of every Deployment of a namespace says what its
+// pods do, which on a busy machine takes a while: until then each counts as in
+// flight.
+func atRest(t *testing.T, namespace string) {
+	t.Helper()
+	eventually(t, 30*time.Second, func() error {
+		var list appsv1.DeploymentList
+		if err := env.client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if inFlight(&list.Items[i], nil) {
+				return fmt.Errorf("the status of %s/%s is not up to date", namespace, list.Items[i].Name)
+			}
+		}
+		return nil
+	})
 }
 
 // rotate publishes a new anchor beside the mesh's root.

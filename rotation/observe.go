@@ -134,7 +134,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 		underway: underway(state),
 		reader:   owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh, Operators: policy.Operators, Mapper: r.client.RESTMapper()},
 		policy:   policy, waves: waves,
-		current: o.current, restart: o.restart(), now: now, broken: map[*mesh.Trust]bool{}, renewals: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
+		current: o.current, restart: o.restart(now), now: now, broken: map[*mesh.Trust]bool{}, renewals: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
 	}
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {
 		return err

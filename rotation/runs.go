@@ -35,8 +35,8 @@ type restart struct {
 	before time.Time
 }
 
-func (o *observation) restart() restart {
-	return restart{unknown: anchorrotation.Active(o.runs), before: anchorrotation.RestartBefore(&o.spec, o.runs)}
+func (o *observation) restart(now time.Time) restart {
+	return restart{unknown: anchorrotation.Active(o.runs), before: anchorrotation.RestartBefore(&o.spec, o.runs, now)}
 }
 
 // wanted reports whether a rotation wants the pod replaced. One that carries the

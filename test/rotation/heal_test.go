@@ -87,7 +87,7 @@ func (w *world) labelledBack() error {
 	}
 	by := ""
 	for _, m := range u.GetManagedFields() {
-		if m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.Raw, []byte("f:"+v1alpha1.AnchorOfLabel)) {
+		if m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.GetRawBytes(), []byte("f:"+v1alpha1.AnchorOfLabel)) {
 			by += m.Manager + " "
 		}
 	}

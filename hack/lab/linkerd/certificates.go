@@ -161,8 +161,7 @@ func newRoot(name string) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
 }
 
-// AnchorKey, PreviousKey, IssuerKey and BundleKey are where the objects are: the
-// Secrets (and Certificates) and the published ConfigMap.
+// AnchorKey is that of the anchor's Certificate and Secret.
 func (m *Mesh) AnchorKey() client.ObjectKey {
 	return client.ObjectKey{Namespace: TrustNamespace, Name: m.Names.Anchor}
 }

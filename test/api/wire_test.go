@@ -151,7 +151,7 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 		},
 		Issuer: &v1alpha1.IssuerStatus{
 			Fingerprint: print, Subject: "CN=issuer", NotBefore: &at, NotAfter: &at, Source: "Secret a/b",
-			VerifiedBy: []string{print}, VerifiedByTotal: 1, Since: &at,
+			VerifiedBy: []string{print}, VerifiedByTotal: 1, Since: &at, SignedSince: &at,
 			Earlier: []v1alpha1.EarlierIssuer{{
 				Fingerprint: print, VerifiedBy: []string{print}, VerifiedByTotal: 1, ReplacedAt: &at, LeavesUntil: at,
 			}},

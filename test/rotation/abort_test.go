@@ -30,6 +30,9 @@ func aborts() map[string]func(*testing.T) {
 func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase) {
 	o := small(strings.ToLower(fmt.Sprintf("abort-%.4s-%s", layout, cmp.Or(phase, "first"))))
 	o.Layout, o.Workloads, o.Rate = layout, 2, 10
+	if phase == v1alpha1.PhaseRolling {
+		o.ReadyDelay = 8 * time.Second // long enough to be met in it
+	}
 	w := newWorld(t, o, nil)
 	w.converged()
 	w.rotate()

@@ -24,7 +24,7 @@ import (
 )
 
 // atOnce is how many scenarios run side by side. They mostly wait.
-const atOnce = 10
+const atOnce = 8
 
 // env is what the scenarios share.
 var env struct {

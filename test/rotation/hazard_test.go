@@ -51,14 +51,18 @@ func (w *world) beforeRenewal(before time.Duration) time.Time {
 	return at
 }
 
-// inMidRoll waits until after the time, and fails unless the workloads are being
-// rolled then and the issuer has not been switched.
+// inMidRoll fails unless the time is one at which the new anchor is there and pods
+// are still to be rolled for it. It waits until the issuer has surely renewed
+// itself then, if nothing held it back.
 func (w *world) inMidRoll(at time.Time) {
 	w.Helper()
-	w.holds(time.Until(at.Add(8*time.Second)), w.unswitched)
-	done, all := w.rolled()
-	if done == 0 || done == all {
-		w.Fatalf("%d of %d workloads are rolled: the test shows nothing", done, all)
+	w.toAnchor()
+	if late := time.Since(at); late > 0 {
+		w.Fatalf("the anchor was there %s too late: the test shows nothing", late)
+	}
+	w.holds(time.Until(at.Add(10*time.Second)), w.unswitched)
+	if done, all := w.rolled(); done == all {
+		w.Fatalf("all %d workloads are rolled: the test shows nothing", all)
 	}
 }
 
@@ -109,7 +113,7 @@ func hazard(t *testing.T) {
 func hazardOfGenerations(t *testing.T) {
 	w := newWorld(t, hazardous("hazard-generations", v1alpha1.LayoutGenerations), oneByOne)
 	w.converged()
-	at, issuer := w.beforeRenewal(35*time.Second), w.issuer()
+	at, issuer := w.beforeRenewal(45*time.Second), w.issuer()
 	w.rotate()
 	w.inMidRoll(at)
 	if w.issuer() == issuer {
@@ -125,7 +129,7 @@ func hazardOfGenerations(t *testing.T) {
 func hazardHeld(t *testing.T) {
 	w := newWorld(t, hazardous("hazard-held", v1alpha1.LayoutInPlace), oneByOne)
 	w.converged()
-	at, issuer := w.beforeRenewal(35*time.Second), w.issuer()
+	at, issuer := w.beforeRenewal(45*time.Second), w.issuer()
 	w.rotate()
 	w.inMidRoll(at)
 	if w.issuer() != issuer {

@@ -114,7 +114,7 @@ func hazardOfGenerations(t *testing.T) {
 	w := newWorld(t, hazardous("hazard-generations", v1alpha1.LayoutGenerations), oneByOne)
 	w.converged()
 	at, issuer := w.beforeRenewal(45*time.Second), w.issuer()
-	w.rotate()
+	w.rotate(v1alpha1.GateSwitchIssuer, v1alpha1.GateNarrow)
 	w.inMidRoll(at)
 	if w.issuer() == issuer {
 		t.Error("the issuer has not renewed itself: the test shows nothing")

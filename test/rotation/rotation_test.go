@@ -33,31 +33,26 @@ func TestRotations(t *testing.T) {
 		"an old anchor that is overwritten too early is put back":                                                         copiedTooEarly,
 		"an issuer that is switched too early is switched back":                                                           switchedTooEarly,
 		"a previous-anchor Secret that is deleted comes back":                                                             previousDeleted,
+		"the hazard is held back in place":                                                                                hazardHeld,
 		"from the documented layout to generations without a restart":                                                     migrated,
 	})
 	sideBySide(t, scenarios)
-}
-
-// TestTimedRotations wait for a renewal that comes by itself in mid-roll: few at
-// once, so that the roll is as quick as they count on.
-func TestTimedRotations(t *testing.T) {
-	sideBySide(t, map[string]func(*testing.T){
-		"the hazard: in place, an issuer that renews itself in mid-roll breaks the mesh": hazard,
-		"the hazard does not exist with generations":                                     hazardOfGenerations,
-		"the hazard is held back in place":                                               hazardHeld,
-	})
 }
 
 // TestDisturbedRotations: still no failed handshake, still one restart each.
 func TestDisturbedRotations(t *testing.T) { sideBySide(t, disturbances()) }
 
 // TestSingularRotations change what all meshes of a cluster share: that there is
-// something outside of it, what cert-manager can do, who leads.
+// something outside of it, what cert-manager can do, who leads. Beside them are
+// some that wait for a renewal which comes by itself in mid-roll: few at once, so
+// that the roll is as quick as they count on. All have their approvals.
 func TestSingularRotations(t *testing.T) {
 	sideBySide(t, map[string]func(*testing.T){
-		"objects of what is outside demand approvals":             linked,
-		"a cert-manager that cannot hold back renewals":           older,
-		"a leader that slept does nothing of what it had decided": sleeper,
+		"objects of what is outside demand approvals":                                    linked,
+		"a cert-manager that cannot hold back renewals":                                  older,
+		"the hazard: in place, an issuer that renews itself in mid-roll breaks the mesh": hazard,
+		"the hazard does not exist with generations":                                     hazardOfGenerations,
+		"a leader that slept does nothing of what it had decided":                        sleeper,
 	})
 }
 

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,10 +58,10 @@ func TestSingularRotations(t *testing.T) {
 }
 
 func sideBySide(t *testing.T, scenarios map[string]func(*testing.T)) {
-	for name, scenario := range scenarios {
+	for _, name := range slices.Sorted(maps.Keys(scenarios)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			scenario(t)
+			scenarios[name](t)
 		})
 	}
 }

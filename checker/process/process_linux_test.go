@@ -16,24 +16,21 @@ import (
 	"github.com/reanchor/reanchor/checker/process"
 )
 
-// start runs a program under another name, as a component would be seen.
+// start runs a program under another name, as a component would be seen. It
+// waits for the program's first word: between exec and that, a process has no
+// arguments yet that /proc could tell.
 func start(t *testing.T, name string, env []string, args ...string) int {
 	t.Helper()
-	sleep, err := exec.LookPath("sleep")
+	cmd := exec.Command("/bin/sh")
+	cmd.Args, cmd.Env = append([]string{name, "-c", "echo; read x", "sh"}, args...), env
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(sleep)
-	cmd.Args, cmd.Env = append([]string{name, "600"}, args...), env
-	if len(args) > 0 {
-		// A shell takes arguments that sleep would refuse.
-		cmd = exec.Command("/bin/sh")
-		cmd.Args, cmd.Env = append([]string{name, "-c", "read x", "sh"}, args...), env
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { in.Close() })
+	t.Cleanup(func() { in.Close() })
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -42,6 +39,9 @@ func start(t *testing.T, name string, env []string, args ...string) int {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	return cmd.Process.Pid
 }
 

@@ -27,7 +27,7 @@ func (x *Local) install(ctx context.Context, c client.Client, url string) error 
 		return err
 	}
 	for _, name := range []string{Namespace, "linkerd"} {
-		if err := create(ctx, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		if err := Create(ctx, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			return err
 		}
 	}
@@ -40,7 +40,7 @@ func (x *Local) install(ctx context.Context, c client.Client, url string) error 
 	if err != nil {
 		return err
 	}
-	return errors.Join(create(ctx, c, mutating), create(ctx, c, validating))
+	return errors.Join(Create(ctx, c, mutating), Create(ctx, c, validating))
 }
 
 // ApplyFile creates every object of a file of YAML documents that is not there
@@ -70,13 +70,14 @@ func Apply(ctx context.Context, c client.Client, text []byte) error {
 		case len(u.Object) == 0:
 			continue
 		}
-		if err := create(ctx, c, u); err != nil {
+		if err := Create(ctx, c, u); err != nil {
 			return err
 		}
 	}
 }
 
-func create(ctx context.Context, c client.Client, object client.Object) error {
+// Create does the same with one object.
+func Create(ctx context.Context, c client.Client, object client.Object) error {
 	if err := c.Create(ctx, object); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("creating %T %s: %w", object, object.GetName(), err)
 	}

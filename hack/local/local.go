@@ -48,13 +48,11 @@ type Local struct {
 // its controller runs. After an error nothing is left running.
 func Start(ctx context.Context, l *lab.Lab, c client.Client, o Options) (*Local, error) {
 	x := &Local{lab: l, options: o, program: filepath.Join(o.Dir, "reanchor")}
-	build := exec.CommandContext(ctx, "go", "build", "-o", x.program, "./cmd/reanchor")
-	build.Dir = o.Root
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building reanchor: %w: %s", err, out)
+	err := Build(ctx, o.Root, x.program)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	if x.address, err = freeAddress(); err != nil {
+	if x.address, err = FreeAddress(); err != nil {
 		return nil, err
 	}
 	if err := x.install(ctx, c, "https://localhost:"+port(x.address)); err != nil {
@@ -70,11 +68,21 @@ func Start(ctx context.Context, l *lab.Lab, c client.Client, o Options) (*Local,
 	return x, nil
 }
 
+// Build compiles the program of the project in root.
+func Build(ctx context.Context, root, program string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/reanchor")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building reanchor: %w: %s", err, out)
+	}
+	return nil
+}
+
 // ReviveWebhook starts the webhook, again at the same address after it was
 // killed, and waits until it is ready.
 func (x *Local) ReviveWebhook(ctx context.Context) error {
 	var err error
-	if x.health, err = freeAddress(); err != nil {
+	if x.health, err = FreeAddress(); err != nil {
 		return err
 	}
 	// A lab has one API server and no Service: the pauses that protect a rotation
@@ -113,14 +121,15 @@ type starter func(log, program string, args ...string) (*Process, error)
 // start runs one mode as its service account, reanchor-MODE.
 func (x *Local) start(ctx context.Context, with starter, mode string, flags []string) (*Process, error) {
 	kubeconfig := filepath.Join(x.options.Dir, mode+".kubeconfig")
-	if err := x.writeKubeconfig(ctx, kubeconfig, "reanchor-"+mode); err != nil {
+	if err := WriteKubeconfig(ctx, x.lab, kubeconfig, "reanchor-"+mode); err != nil {
 		return nil, err
 	}
 	return with(filepath.Join(x.options.Dir, mode+".log"), x.program, append([]string{mode, "--kubeconfig=" + kubeconfig}, flags...)...)
 }
 
-func (x *Local) writeKubeconfig(ctx context.Context, path, serviceAccount string) error {
-	config, err := x.lab.ConfigFor(ctx, Namespace, serviceAccount)
+// WriteKubeconfig writes one with the token of a service account of Namespace.
+func WriteKubeconfig(ctx context.Context, l *lab.Lab, path, serviceAccount string) error {
+	config, err := l.ConfigFor(ctx, Namespace, serviceAccount)
 	if err != nil {
 		return err
 	}
@@ -145,7 +154,8 @@ func (x *Local) Stop() error {
 	return nil
 }
 
-func freeAddress() (string, error) {
+// FreeAddress is one of the loopback on which nobody listens at this moment.
+func FreeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("finding a free port: %w", err)

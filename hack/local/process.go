@@ -23,6 +23,7 @@ type Process struct {
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
+	runs  int
 	ended bool
 }
 
@@ -83,8 +84,19 @@ func (p *Process) begin() (*exec.Cmd, error) {
 	p.cmd = exec.Command(p.program, p.args...)
 	p.cmd.Stdout, p.cmd.Stderr = file, file
 	endWithParent(p.cmd)
+	p.runs++
 	return p.cmd, p.cmd.Start()
 }
+
+// Runs is how many times the program was started.
+func (p *Process) Runs() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.runs
+}
+
+// Done is closed when the program has ended and is not started again.
+func (p *Process) Done() <-chan struct{} { return p.done }
 
 func (p *Process) isEnded() bool {
 	p.mu.Lock()

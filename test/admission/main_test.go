@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,15 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/local"
 	manifests "github.com/reanchor/reanchor/manifests/webhook"
 	"github.com/reanchor/reanchor/test/audit"
 )
@@ -98,11 +95,10 @@ func start(dir string) (*cluster, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute) // a first start builds the lab
 	defer cancel()
 	c := &cluster{binary: filepath.Join(dir, "reanchor"), kubeconfig: filepath.Join(dir, "kubeconfig")}
-	build := exec.CommandContext(ctx, "go", "build", "-o", c.binary, "../../cmd/reanchor")
-	if out, err := build.CombinedOutput(); err != nil {
-		return c, fmt.Errorf("building the program: %w: %s", err, out)
+	err := local.Build(ctx, "../..", c.binary)
+	if err != nil {
+		return c, err
 	}
-	var err error
 	if c.audit, err = audit.New(dir, systemNamespace, serviceAccount); err != nil {
 		return c, err
 	}
@@ -120,7 +116,11 @@ func start(dir string) (*cluster, error) {
 		return c, err
 	}
 	for range 2 {
-		c.replicas = append(c.replicas, newReplica(c, dir))
+		r, err := newReplica(c, dir)
+		if err != nil {
+			return c, err
+		}
+		c.replicas = append(c.replicas, r)
 	}
 	c.balancer.backends = c.replicas
 	return c, c.startReplicas(ctx)
@@ -165,11 +165,7 @@ func (c *cluster) install(ctx context.Context) error {
 	if err := c.client.Create(ctx, validating); err != nil {
 		return err
 	}
-	config, err := c.lab.ConfigFor(ctx, systemNamespace, serviceAccount)
-	if err != nil {
-		return err
-	}
-	return writeKubeconfig(c.kubeconfig, config)
+	return local.WriteKubeconfig(ctx, c.lab, c.kubeconfig, serviceAccount)
 }
 
 // create creates the first objects of a file, which are of the given types.
@@ -187,17 +183,6 @@ func (c *cluster) create(ctx context.Context, file string, objects ...client.Obj
 		}
 	}
 	return nil
-}
-
-func writeKubeconfig(path string, config *rest.Config) error {
-	kc := clientcmdapi.NewConfig()
-	kc.Clusters["lab"] = &clientcmdapi.Cluster{
-		Server: config.Host, CertificateAuthority: config.CAFile, CertificateAuthorityData: config.CAData,
-	}
-	kc.AuthInfos["webhook"] = &clientcmdapi.AuthInfo{Token: config.BearerToken}
-	kc.Contexts["lab"] = &clientcmdapi.Context{Cluster: "lab", AuthInfo: "webhook"}
-	kc.CurrentContext = "lab"
-	return clientcmd.WriteToFile(*kc, path)
 }
 
 // startReplicas starts those that are not running and waits until all are ready.

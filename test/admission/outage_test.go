@@ -18,6 +18,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
+	"github.com/reanchor/reanchor/hack/local"
 )
 
 // revive starts every replica that is not running, when the test ends at the
@@ -113,7 +114,11 @@ func TestAReplicaThatIsAskedToEndServesOnForAWhile(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.signal(syscall.SIGTERM)
+		r.stop(func(p *local.Process) {
+			if err := p.Signal(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+		})
 	}()
 	eventually(t, 4*time.Second, func() string {
 		if err := r.get("/readyz"); err == nil || !strings.Contains(err.Error(), "ending") {

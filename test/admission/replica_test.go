@@ -4,19 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/reanchor/reanchor/hack/local"
 )
 
 // replica is one process of the webhook.
@@ -26,66 +25,44 @@ type replica struct {
 	health  string
 	logPath string
 
-	mu    sync.Mutex
-	cmd   *exec.Cmd
-	ended chan struct{}
-	ready atomic.Bool
+	mu      sync.Mutex
+	process *local.Process // nil when it does not run
+	ready   atomic.Bool
 }
 
-func newReplica(c *cluster, dir string) *replica {
-	r := &replica{cluster: c, webhook: freeAddress(), health: freeAddress()}
-	r.logPath = filepath.Join(dir, "webhook-"+strings.TrimPrefix(r.webhook, "127.0.0.1:")+".log")
-	return r
-}
-
-// freeAddress is one on which nobody listens at this moment.
-func freeAddress() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
+func newReplica(c *cluster, dir string) (*replica, error) {
+	r := &replica{cluster: c}
+	for _, address := range []*string{&r.webhook, &r.health} {
+		var err error
+		if *address, err = local.FreeAddress(); err != nil {
+			return nil, err
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	r.logPath = filepath.Join(dir, "webhook-"+strings.TrimPrefix(r.webhook, "127.0.0.1:")+".log")
+	return r, nil
 }
 
 // start runs the process, unless it is running.
 func (r *replica) start(args ...string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cmd != nil {
+	if r.process != nil {
 		return nil
 	}
-	log, err := os.OpenFile(r.logPath, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := exec.Command(r.cluster.binary, append([]string{
+	var err error
+	r.process, err = local.StartProcess(r.logPath, r.cluster.binary, append([]string{
 		"webhook", "--kubeconfig", r.cluster.kubeconfig, "--address", r.webhook, "--health-address", r.health,
 		"--host", "localhost", "--certificate-check", "1s", "--shutdown-delay", "2s",
 	}, args...)...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err != nil {
 		return err
 	}
-	r.cmd, r.ended = cmd, make(chan struct{})
-	go r.wait(cmd, r.ended)
-	go r.watch(r.ended)
+	go r.watch(r.process.Done())
 	return nil
 }
 
-func (r *replica) wait(cmd *exec.Cmd, ended chan struct{}) {
-	_ = cmd.Wait()
-	r.ready.Store(false)
-	r.mu.Lock()
-	r.cmd = nil
-	r.mu.Unlock()
-	close(ended)
-}
-
 // watch polls the readiness as a kubelet would, only faster.
-func (r *replica) watch(ended chan struct{}) {
+func (r *replica) watch(ended <-chan struct{}) {
 	for {
 		select {
 		case <-ended:
@@ -132,19 +109,23 @@ func (r *replica) waitReady(ctx context.Context) error {
 	return nil
 }
 
-// signal sends a signal and, if it ends the process, waits for that.
-func (r *replica) signal(s syscall.Signal) {
+// stop ends the process in one of its two ways and waits until it has ended.
+func (r *replica) stop(how func(*local.Process)) {
 	r.mu.Lock()
-	cmd, ended := r.cmd, r.ended
+	process := r.process
 	r.mu.Unlock()
-	if cmd == nil {
+	if process == nil {
 		return
 	}
-	_ = cmd.Process.Signal(s)
-	<-ended
+	how(process)
+	<-process.Done()
+	r.ready.Store(false)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.process = nil
 }
 
-func (r *replica) kill() { r.signal(syscall.SIGKILL) }
+func (r *replica) kill() { r.stop((*local.Process).Kill) }
 
 func (r *replica) log() string {
 	text, _ := os.ReadFile(r.logPath)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"syscall"
@@ -39,7 +40,7 @@ func TestEachWorkloadIsRolledOnceThoughTheControllerIsKilled(t *testing.T) {
 	m.trust(*spec)
 	for _, done := range []int32{0, 3, 7} {
 		decided.await(func(s *v1alpha1.RolloutStatus) bool { return begun(s) > 0 && s.Wave.Completed >= done })
-		env.leader.kill()
+		env.leader.Kill()
 		restartLeader(t)
 	}
 	mt := m.awaitConverged(90*time.Second, m.root, next)
@@ -73,7 +74,7 @@ func TestALeaderThatSleptDoesNotActOnWhatItHadDecided(t *testing.T) {
 	m.trust(*quick())
 	decided.await(func(s *v1alpha1.RolloutStatus) bool { return begun(s) > 0 && s.Wave.Completed >= 3 })
 	sleeper := env.leader
-	if err := sleeper.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := sleeper.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	env.leader = standby
@@ -83,14 +84,16 @@ func TestALeaderThatSleptDoesNotActOnWhatItHadDecided(t *testing.T) {
 	m.publish(m.root, next, third)
 	second := m.awaitConverged(time.Minute, m.root, next, third).Status.Bundle.Hash
 
-	if err := sleeper.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	runs := sleeper.Runs()
+	if err := sleeper.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-sleeper.done:
-	case <-time.After(20 * time.Second):
-		t.Error("a leader that lost its lease goes on")
-	}
+	eventually(t, 20*time.Second, func() error {
+		if sleeper.Runs() == runs {
+			return errors.New("a leader that lost its lease goes on")
+		}
+		return nil
+	})
 	stays(t, 2*time.Second, func() error { return f.marks(history, first, second) })
 	f.carry(m.root, next, third)
 }
@@ -99,13 +102,13 @@ func TestALeaderThatSleptDoesNotActOnWhatItHadDecided(t *testing.T) {
 // stopped by then is killed, and the other goes on for the other scenarios.
 func startStandby(t *testing.T) *controller {
 	t.Helper()
-	dir, first := filepath.Dir(env.leader.log), env.leader
+	dir, first := filepath.Dir(env.leader.Log), env.leader
 	standby, err := startController(dir, "standby", filepath.Join(dir, "reanchor-controller.kubeconfig"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if first.kill(); env.leader == first {
+		if first.Kill(); env.leader == first {
 			env.leader = standby
 		}
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/bundle/bundletest"
+	"github.com/reanchor/reanchor/hack/local"
 )
 
 const erlangSecret, erlangSubject = "dist-ca", "erlang distribution CA"
@@ -107,7 +108,7 @@ func (m *meshWorld) certificate() *unstructured.Unstructured {
 		u.SetKind(kind)
 		u.SetNamespace(m.name)
 		u.SetName(map[string]string{"Issuer": "self", "Certificate": "dist"}[kind])
-		if err := ignoreExists(env.client.Create(m.t.Context(), u)); err != nil {
+		if err := local.Create(m.t.Context(), env.client, u); err != nil {
 			m.t.Fatal(err)
 		}
 	}

@@ -140,7 +140,7 @@ func TestWithoutTheFenceWorkloadsAreRolledTwice(t *testing.T) {
 // this process until the test ends.
 func withoutFence(t *testing.T) {
 	t.Helper()
-	env.leader.stop()
+	env.leader.Stop()
 	ctrl.SetLogger(logr.Discard())
 	config, err := env.lab.ConfigFor(t.Context(), "reanchor-system", "reanchor-controller")
 	if err != nil {
@@ -177,7 +177,7 @@ func withoutFence(t *testing.T) {
 // restartLeader runs the program again after it was stopped.
 func restartLeader(t *testing.T) {
 	t.Helper()
-	log := env.leader.log
+	log := env.leader.Log
 	dir := filepath.Dir(log)
 	var err error
 	if env.leader, err = startController(dir, "controller", filepath.Join(dir, "reanchor-controller.kubeconfig")); err != nil {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/local"
 	"github.com/reanchor/reanchor/test/audit"
 )
 
@@ -69,7 +71,8 @@ func run(m *testing.M) (code int, err error) {
 	if env.client, err = client.New(env.lab.Config(), client.Options{Scheme: env.scheme}); err != nil {
 		return 1, err
 	}
-	if env.program, err = buildProgram(ctx, dir); err != nil {
+	env.program = filepath.Join(dir, "reanchor")
+	if err := local.Build(ctx, "../..", env.program); err != nil {
 		return 1, err
 	}
 	if err := install(ctx, env.lab, env.client, "../../manifests"); err != nil {
@@ -83,9 +86,9 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() {
-		env.leader.stop()
+		env.leader.Stop()
 		if code != 0 {
-			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", env.leader.tail(60))
+			fmt.Fprintf(os.Stderr, "the controller's log ends:\n%s\n", env.leader.Tail(60))
 		}
 	}()
 	if code = m.Run(); code == 0 && audit.EveryTest() {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +15,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/hack/local"
 )
 
 // A replica is ready when it has read what it decides from, whether it leads or
@@ -27,7 +27,7 @@ func TestAReplicaIsReadyOnceItHasReadTheCluster(t *testing.T) {
 	m.awaitConverged(30*time.Second, m.root) // so the other replica leads
 
 	t.Run("a replica that does not lead is ready", func(t *testing.T) {
-		health, metrics := startReplica(t, filepath.Join(filepath.Dir(env.leader.log), "reanchor-controller.kubeconfig"))
+		health, metrics := startReplica(t, filepath.Join(filepath.Dir(env.leader.Log), "reanchor-controller.kubeconfig"))
 		eventually(t, 20*time.Second, func() error { return answers(health+"/readyz", http.StatusOK, "") })
 		if err := answers(metrics+"/metrics", http.StatusOK, `leader_election_master_status{name="reanchor-controller"} 0`); err != nil {
 			t.Errorf("the replica is not one that waits: %v", err)
@@ -113,21 +113,12 @@ func readerWithout(t *testing.T, name string, without func(*rbacv1.PolicyRule) b
 func startReplica(t *testing.T, kubeconfig string) (health, metrics string) {
 	t.Helper()
 	health, metrics = freeAddress(t), freeAddress(t)
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	process, err := local.StartProcess(filepath.Join(t.TempDir(), "log"), env.program, "controller", "--kubeconfig", kubeconfig,
+		"--lease-duration=3s", "--health-address", health, "--metrics-address", metrics)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(env.program, "controller", "--kubeconfig", kubeconfig, "--lease-duration=3s", "--health-address", health, "--metrics-address", metrics)
-	cmd.Stdout, cmd.Stderr = log, log
-	endWithParent(cmd)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait() // its exit code is no matter here
-		log.Close()
-	})
+	t.Cleanup(process.Stop)
 	return "http://" + health, "http://" + metrics
 }
 

@@ -121,7 +121,7 @@ func (m *meshWorld) nothingLeaks(namespace string, anchors ...*bundletest.CA) {
 		// The middle of a certificate, which is in one line of its PEM text.
 		secrets = append(secrets, der[64:112], base64.StdEncoding.EncodeToString([]byte(a.PEM()))[64:112], key[8:56])
 	}
-	log, err := os.ReadFile(env.leader.log)
+	log, err := os.ReadFile(env.leader.Log)
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/reanchor/reanchor/hack/local"
 	manifests "github.com/reanchor/reanchor/manifests/webhook"
 )
 
@@ -70,30 +69,20 @@ func (m *meshWorld) replicaOfTheWebhook(r replica) func() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(dir, "webhook.log"))
+	process, err := local.StartProcess(filepath.Join(dir, "webhook.log"), env.program, append([]string{
+		"webhook", "--kubeconfig", kubeconfig, "--address", r.address, "--health-address", health,
+		"--host", "localhost", "--certificate-check", "1s", "--certificate-pause", "1s", "--shutdown-delay", "0s"}, r.more...)...)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	cmd := exec.Command(env.program, append([]string{"webhook", "--kubeconfig", kubeconfig, "--address", r.address, "--health-address", health,
-		"--host", "localhost", "--certificate-check", "1s", "--certificate-pause", "1s", "--shutdown-delay", "0s"}, r.more...)...)
-	cmd.Stdout, cmd.Stderr = log, log
-	endWithParent(cmd)
-	if err := cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	kill := func() {
-		cmd.Process.Kill()
-		cmd.Wait() // the exit code of a killed process says nothing
-	}
 	m.t.Cleanup(func() {
-		kill()
-		log.Close()
-		if text, _ := os.ReadFile(log.Name()); m.t.Failed() {
-			m.t.Logf("the webhook's log:\n%s", text)
+		process.Kill()
+		if m.t.Failed() {
+			m.t.Logf("the webhook's log ends:\n%s", process.Tail(200))
 		}
 	})
 	eventually(m.t, 30*time.Second, func() error { return answers("http://"+health+"/readyz", http.StatusOK, "") })
-	return kill
+	return process.Kill
 }
 
 // install creates the object of a file of manifests/webhook that has its kind.
@@ -114,7 +103,7 @@ func (m *meshWorld) install(file string, object client.Object) {
 		if err := yaml.UnmarshalStrict(text, object); err != nil {
 			m.t.Fatal(err)
 		}
-		if err := ignoreExists(env.client.Create(m.t.Context(), object)); err != nil {
+		if err := local.Create(m.t.Context(), env.client, object); err != nil {
 			m.t.Fatal(err)
 		}
 		return
@@ -124,7 +113,7 @@ func (m *meshWorld) install(file string, object client.Object) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	address, err := unusedAddress()
+	address, err := local.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package own
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -22,10 +21,8 @@ const tokenSeconds = 3600
 func (w *world) startController(ctx context.Context, dir string) (*local.Process, error) {
 	w.step("building reanchor, and starting its controller on this machine")
 	program := filepath.Join(dir, "reanchor")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/reanchor")
-	build.Dir = w.options.Root
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building reanchor: %w: %s", err, out)
+	if err := local.Build(ctx, w.options.Root, program); err != nil {
+		return nil, err
 	}
 	kubeconfig := filepath.Join(dir, "kubeconfig")
 	if err := w.writeKubeconfig(ctx, kubeconfig); err != nil {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
+	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
 
 // LiveIssuers returns those of the earlier issuers whose leaves may live on.
@@ -36,25 +38,15 @@ func drainedAt(run *v1alpha1.AnchorRotation) time.Time {
 	return s.IssuerInUseAt.Time
 }
 
-// RestartBefore asks for pods to be replaced that were created before a time:
-// they may hold leaves of an earlier issuer and spec.rotation.leaves is Restart.
-// Zero when no run asks for it, and until a pod that is created now is surely
-// later than that, however far the clocks of controller and API server are
-// apart: else it would be replaced again.
+// RestartBefore is lifecycle.RestartBefore of the run in force: pods that were
+// created before that time are to be replaced. Zero for none.
 func RestartBefore(spec *v1alpha1.MeshTrustSpec, runs []v1alpha1.AnchorRotation, now time.Time) time.Time {
 	run := oldestActive(runs)
-	if run == nil || spec.Rotation == nil || spec.Rotation.Leaves != v1alpha1.LeavesRestart || run.Status.IssuerInUseAt == nil {
+	if run == nil || spec.Rotation == nil {
 		return time.Time{}
 	}
-	if n := len(run.Status.Steps); n == 0 || run.Status.Steps[n-1].Phase != v1alpha1.PhaseDrainLeaves {
-		return time.Time{}
-	}
-	skew := spec.Admission.ClockSkew.Duration
-	before := run.Status.IssuerInUseAt.Add(skew + time.Second)
-	if now.Before(before.Add(skew + time.Second)) { // creation times are cut to the second
-		return time.Time{}
-	}
-	return before
+	state := runOf(run, bundle.Set{}).State
+	return lifecycle.RestartBefore(&state, policyOf(spec), now)
 }
 
 // Active reports whether a run of the mesh is under way.

@@ -91,13 +91,11 @@ func (p *planner) allMarked(mark string) bool {
 	return true
 }
 
-// drainLeaves waits until no leaf of an earlier issuer lives.
+// drainLeaves waits until no leaf of an earlier issuer lives. The roller shortens
+// that on request; see RestartBefore.
 func (p *planner) drainLeaves() bool {
 	if !p.stillOn(p.state.To) {
 		return true
-	}
-	if p.facts.Policy.Leaves == v1alpha1.LeavesRestart {
-		p.decision.RestartBefore = p.state.InUseAt.Add(p.facts.Policy.Skew + time.Second)
 	}
 	return p.drained()
 }

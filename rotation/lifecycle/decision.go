@@ -32,9 +32,6 @@ type Decision struct {
 	Exposed bool
 	// AbortRefused says why an abort is not carried out; empty when it is.
 	AbortRefused string
-	// RestartBefore asks the roller to replace pods whose proxy started before
-	// that time (spec.rotation.leaves: Restart); zero when it is not asked.
-	RestartBefore time.Time
 	// DenyUntrusting asks admission to deny pods that provably do not trust the
 	// issuer in use: from SwitchIssuer to the end.
 	DenyUntrusting bool

@@ -675,13 +675,42 @@ func TestLeavesAreRestartedOnRequest(t *testing.T) {
 	x.begin(v1alpha1.PhaseDrainLeaves)
 	x.confirmed()
 	x.Policy.Leaves, x.Run.State.InUseAt = v1alpha1.LeavesRestart, now.Add(-time.Hour)
-	d := lifecycle.Next(x.Facts, now)
-	if d.RestartBefore.IsZero() || d.Reason != v1alpha1.DrainingLeaves {
-		t.Fatalf("%+v", d)
+	before := lifecycle.RestartBefore(&x.Run.State, x.Policy, now)
+	if d := lifecycle.Next(x.Facts, now); before.IsZero() || d.Reason != v1alpha1.DrainingLeaves {
+		t.Fatalf("before %s, %+v", before, d)
 	}
-	x.Pods[0].StartedAt = d.RestartBefore
+	x.Pods[0].StartedAt = before
 	if d := lifecycle.Next(x.Facts, now); d.State.Phase != v1alpha1.PhaseNarrow {
 		t.Errorf("%s: %s", d.State.Phase, d.Message)
+	}
+}
+
+func TestWhenPodsAreReplacedBecauseOfTheirLeaves(t *testing.T) {
+	const skew = 5 * time.Minute
+	inUse := now
+	before := inUse.Add(skew + time.Second)
+	// A controller took InUseAt, and one whose clock may be another asks; the API
+	// server, which dates the pods, may be up to skew behind the one that asks.
+	surely := inUse.Add(2*skew + 2*time.Second)
+	for name, c := range map[string]struct {
+		set  func(*lifecycle.State, *lifecycle.Policy)
+		at   time.Time
+		want time.Time
+	}{
+		"once a pod that is created now is surely dated later": {func(*lifecycle.State, *lifecycle.Policy) {}, surely, before},
+		"not while it might be replaced again":                 {func(*lifecycle.State, *lifecycle.Policy) {}, surely.Add(-time.Nanosecond), time.Time{}},
+		"not unless asked":                                     {func(_ *lifecycle.State, p *lifecycle.Policy) { p.Leaves = v1alpha1.LeavesExpire }, surely, time.Time{}},
+		"not before the issuer is known to be in use":          {func(s *lifecycle.State, _ *lifecycle.Policy) { s.InUseAt = time.Time{} }, surely, time.Time{}},
+		"not in another phase":                                 {func(s *lifecycle.State, _ *lifecycle.Policy) { s.Phase = v1alpha1.PhaseNarrow }, surely, time.Time{}},
+		"not on the way back, where the leaves expire":         {func(s *lifecycle.State, _ *lifecycle.Policy) { s.Phase = v1alpha1.PhaseAborting }, surely, time.Time{}},
+		"not behind the end of the run":                        {func(s *lifecycle.State, _ *lifecycle.Policy) { s.Outcome = lifecycle.Failed }, surely, time.Time{}},
+	} {
+		state := lifecycle.State{Phase: v1alpha1.PhaseDrainLeaves, InUseAt: inUse}
+		policy := lifecycle.Policy{Leaves: v1alpha1.LeavesRestart, Skew: skew}
+		c.set(&state, &policy)
+		if got := lifecycle.RestartBefore(&state, policy, c.at); !got.Equal(c.want) {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
 	}
 }
 

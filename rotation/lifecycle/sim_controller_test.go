@@ -18,16 +18,15 @@ type controller struct {
 	skew   time.Duration
 	frozen time.Time
 
-	stage         stage
-	decision      lifecycle.Decision
-	run           string
-	rv            int
-	next          int
-	live          bool
-	restartBefore time.Time
-	cache         lifecycle.Facts
-	cacheRV       int
-	cachedAt      time.Time
+	stage    stage
+	decision lifecycle.Decision
+	run      string
+	rv       int
+	next     int
+	live     bool
+	cache    lifecycle.Facts
+	cacheRV  int
+	cachedAt time.Time
 }
 
 type stage int
@@ -81,7 +80,6 @@ func (c *controller) decide(w *world) {
 	w.tally[string(d.Reason)]++
 	w.logf("c%d (live=%t) %s: %s: %s %v %d actions", c.id, f.Read.Live, d.State.Phase, d.Reason, d.Message, d.BlockedBy, len(d.Actions))
 	c.next, c.stage, c.live = 0, storing, d.NeedLive
-	c.restartBefore = d.RestartBefore
 	if w.cfg.mutant == actFirst {
 		c.stage = acting
 	}
@@ -310,7 +308,7 @@ func setOf(a ...bundle.Anchor) bundle.Set { return bundle.FromAnchors(a...) }
 func (w *world) facts(c *controller) lifecycle.Facts {
 	f := lifecycle.Facts{
 		Mesh: "mesh", Policy: w.policy(),
-		Read:    lifecycle.Read{StartedAt: c.clock(w), ServerTime: w.now},
+		Read:    lifecycle.Read{StartedAt: c.clock(w), ServerTime: w.now.Add(w.server)},
 		Bundle:  lifecycle.Bundle{Set: w.ca.set(w.published.set), ResourceVersion: rvOf(w.published.rv)},
 		Archive: lifecycle.Carrier{Set: w.ca.set(w.archive.set), ResourceVersion: rvOf(w.archive.rv)},
 		Pointer: lifecycle.Pointer{Known: true, SecretName: w.pointer.secret, Token: w.pointer.token, ResourceVersion: rvOf(w.pointerRV)},
@@ -417,7 +415,7 @@ func (w *world) podFacts() []lifecycle.Pod {
 	for _, p := range w.pods {
 		x := lifecycle.Pod{
 			Workload:  v1alpha1.WorkloadRef{Namespace: "app", Kind: "Deployment", Name: p.workload},
-			Namespace: "app", Name: p.name, CreatedAt: p.created.Truncate(time.Second), NotRolled: v1alpha1.Reason(p.reason),
+			Namespace: "app", Name: p.name, CreatedAt: p.created.Add(w.server).Truncate(time.Second), NotRolled: v1alpha1.Reason(p.reason),
 			Trust: w.trust(p.trust, p.unknown),
 		}
 		if !p.started.IsZero() {
@@ -429,7 +427,7 @@ func (w *world) podFacts() []lifecycle.Pod {
 		if r.ready {
 			out = append(out, lifecycle.Pod{
 				Workload:  v1alpha1.WorkloadRef{Namespace: "linkerd", Kind: "Deployment", Name: "identity"},
-				Namespace: "linkerd", Name: r.name, CreatedAt: r.startAt, Trust: w.trust(r.trust, false),
+				Namespace: "linkerd", Name: r.name, CreatedAt: r.startAt.Add(w.server), Trust: w.trust(r.trust, false),
 			})
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
 
 // simPod is a meshed pod with its proxy.
@@ -20,6 +22,7 @@ type simPod struct {
 	unknown          bool      // the observer cannot tell what it trusts
 	reason           string    // why it is not rolled
 	endsAt           time.Time // of a Job
+	replacedFor      string    // the drain of leaves for which it replaces another
 }
 
 // alive reports whether it may take part in a handshake.
@@ -131,7 +134,7 @@ func (w *world) newPod(workload string) *simPod {
 	w.podN++
 	p := &simPod{
 		name: workload + "-" + strconv.Itoa(w.podN), workload: workload, created: w.now, leaf: -1,
-		trust: w.inject[w.rng.IntN(len(w.inject))].serves, skew: w.between(-simSkew/2, simSkew/2),
+		trust: w.inject[w.rng.IntN(len(w.inject))].serves, skew: w.skew(),
 		startAt: w.now.Add(w.between(0, 15*time.Second)),
 	}
 	if w.rng.IntN(8) == 0 {
@@ -243,9 +246,10 @@ func (w *world) roller() {
 		w.rollAt, grace = w.now, time.Second
 	}
 	for _, p := range w.pods {
-		if p.dieAt.IsZero() && p.reason == "" && (w.published.set&^p.trust != 0 || w.restartLeaf(p)) {
+		stale := w.published.set&^p.trust != 0
+		if p.dieAt.IsZero() && p.reason == "" && (stale || w.restartLeaf(p)) {
 			w.refereeRoll(p.name)
-			w.newPod(p.workload)
+			w.refereeReplace(p, w.newPod(p.workload), stale)
 			p.dieAt = w.now.Add(w.between(0, grace))
 			if w.cfg.busy {
 				continue
@@ -256,8 +260,19 @@ func (w *world) roller() {
 }
 
 // restartLeaf reports whether the run asks for the pod to be replaced because of
-// its leaf (leaves: Restart).
+// its leaf (leaves: Restart). The roller goes by the leader's clock, and the API
+// server dates the pods.
 func (w *world) restartLeaf(p *simPod) bool {
-	at := w.controllers[w.leader].restartBefore
-	return !at.IsZero() && w.run != nil && w.run.state.Outcome == "" && p.started.Add(p.skew).Before(at)
+	if w.run == nil {
+		return false
+	}
+	asked := w.controllers[w.leader].clock(w)
+	switch w.cfg.mutant {
+	case noDelay:
+		asked = asked.Add(2*simSkew + 2*time.Second)
+	case halfDelay:
+		asked = asked.Add(simSkew + time.Second)
+	}
+	before := lifecycle.RestartBefore(&w.run.state, w.policy(), asked)
+	return p.created.Add(w.server).Truncate(time.Second).Before(before)
 }

@@ -96,6 +96,20 @@ func (w *world) refereeRoll(what string) {
 	}
 }
 
+// refereeReplace is invariant I3 as far as a rotation goes: for one drain of
+// leaves no pod is replaced whose predecessor was.
+func (w *world) refereeReplace(old, young *simPod, stale bool) {
+	if stale {
+		young.replacedFor = old.replacedFor
+		return
+	}
+	young.replacedFor = w.run.uid + w.run.state.InUseAt.String()
+	if old.replacedFor == young.replacedFor {
+		w.foul("I3: pod %s replaced another because of its leaf, and is replaced for that itself", old.name)
+	}
+	w.tally["leaf restarts"]++
+}
+
 // refereeRenew: a run has one anchor issued, whatever crashes.
 func (w *world) refereeRenew() {
 	w.renewedFor[w.actor]++

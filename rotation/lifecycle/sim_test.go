@@ -49,6 +49,8 @@ const (
 	noUnknown
 	noPending
 	noUnread
+	noDelay
+	halfDelay
 )
 
 // mutate takes away what a controller sees.
@@ -87,11 +89,12 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 		w.cfg.inPlace, w.cfg.writer = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0
 	}
 	w.cfg.inPlace = w.cfg.inPlace || cfg.mutant == noStanding || cfg.mutant == noHold || cfg.mutant == noUnread
-	w.cfg.restart = w.rng.IntN(3) == 0
+	w.cfg.restart = w.rng.IntN(3) == 0 || cfg.mutant == noDelay || cfg.mutant == halfDelay
 	w.cfg.short = cfg.mutant == none && w.rng.IntN(10) == 0
 	w.cfg.hostile = w.rng.IntN(8) == 0 || cfg.mutant == noI9
 	w.cfg.busy = w.rng.IntN(3) == 0 || cfg.mutant == noConflict
 	w.cfg.deletes = w.rng.IntN(10) == 0
+	w.server = w.skew()
 	old := mask(0)
 	if w.cfg.inPlace && !w.cfg.writer && w.rng.IntN(3) == 0 {
 		old = 1 << w.issueCA() // nobody copied the anchor after the last rotation
@@ -118,7 +121,7 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 		w.inject = append(w.inject, &injector{serves: w.published.set})
 	}
 	for i := range 2 {
-		w.controllers = append(w.controllers, &controller{id: i, skew: w.between(-simSkew/2, simSkew/2)})
+		w.controllers = append(w.controllers, &controller{id: i, skew: w.skew()})
 		r := w.newReplica()
 		r.trust, r.issuer, r.ready = w.published.set, w.issuer, true
 	}
@@ -452,6 +455,8 @@ func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 		"leaves outlive the issuer that signed":        {noLeafTime, []string{"I2:", "handshake:"}},
 		"what is unknown is in the way (I8)":           {noUnknown, []string{"I1:", "handshake:"}},
 		"a terminating or pending pod is counted":      {noPending, []string{"I1:", "I2:", "handshake:"}},
+		"a pod is replaced for its leaf but once":      {noDelay, []string{"I3:"}},
+		"by the API server's clock too":                {halfDelay, []string{"I3:"}},
 		"what is not known of a Certificate stops all": {noUnread, []string{"I1:", "handshake:"}},
 	}
 	for name, c := range rules {

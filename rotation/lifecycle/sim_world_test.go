@@ -120,6 +120,7 @@ type world struct {
 
 	controllers []*controller
 	leader      int
+	server      time.Duration // how far the API server's clock is from the true one
 
 	cmDownUntil, tmDownUntil time.Time
 	publishAt                time.Time
@@ -186,6 +187,19 @@ func (w *world) rv() int { w.rvN++; return w.rvN }
 
 func (w *world) between(a, b time.Duration) time.Duration {
 	return a + time.Duration(w.rng.Int64N(int64(b-a)+1))
+}
+
+// skew is how far some clock is from the true one: any two of them are simSkew
+// apart at most, and often just that.
+func (w *world) skew() time.Duration {
+	switch w.rng.IntN(4) {
+	case 0:
+		return -simSkew / 2
+	case 1:
+		return simSkew / 2
+	default:
+		return w.between(-simSkew/2, simSkew/2)
+	}
 }
 
 func (w *world) logf(format string, args ...any) {

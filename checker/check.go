@@ -32,6 +32,7 @@ func (g *Engine) Check(facts Facts, now time.Time, policy Policy) Report {
 	r := &run{
 		facts: facts, now: now, policy: policy, rules: g.rules,
 		byID: g.known, cycle: g.cycle, entries: make([]*entry, 0, len(g.known)),
+		keysTold: map[FileID]bool{},
 	}
 	r.index()
 	r.verifyAll()
@@ -76,6 +77,8 @@ type run struct {
 	// trustSeen is whether any file held a CA: without one, an unknown issuer
 	// says nothing.
 	trustSeen bool
+	// keysTold are the files that were said to hold a private key.
+	keysTold map[FileID]bool
 
 	served []Served
 	// loose are findings that belong to no certificate.

@@ -391,12 +391,23 @@ func keyCases() map[string]ruleCase {
 			facts: pair(func(_ *pki, f *checker.File) { f.Keys, f.KeyFile, f.Mode = f.KeyFile.Keys, nil, 0o600 }),
 			want:  []string{"info private_key_in_bundle /pki/a.crt"},
 		},
-		"a file that holds its key by design says nothing": {
+		"so is one in a file that holds its key by design": {
 			facts: pair(func(_ *pki, f *checker.File) {
 				f.Keys, f.KeyFile, f.Mode, f.Use.WithKey = f.KeyFile.Keys, nil, 0o600, true
 			}),
+			want: []string{"info private_key_in_bundle /pki/a.crt"},
 		},
-		"unless others may read it": {
+		"and under two names it is one": {
+			facts: func(p *pki) checker.Facts {
+				leaf := p.leaf(checkertest.Spec{})
+				dated := with(file("/pki/dated.pem", leaf), func(f *checker.File) {
+					f.ID, f.Keys, f.Mode = checker.FileID{Dev: 1, Ino: 2}, []checker.Fingerprint{keyOf(leaf)}, 0o600
+				})
+				return files(p.caFile(), dated, with(dated, func(f *checker.File) { f.Path = "/pki/current.pem" }))
+			},
+			want: []string{"info private_key_in_bundle /pki/dated.pem"},
+		},
+		"where others may read that file it is a warning": {
 			facts: pair(func(_ *pki, f *checker.File) {
 				f.Keys, f.KeyFile, f.Mode, f.Use.WithKey = f.KeyFile.Keys, nil, 0o644, true
 			}),
@@ -406,7 +417,7 @@ func keyCases() map[string]ruleCase {
 			facts: pair(func(p *pki, f *checker.File) {
 				f.Keys, f.KeyFile, f.Mode, f.Use.WithKey = []checker.Fingerprint{keyOf(p.ca)}, nil, 0o600, true
 			}),
-			want: []string{"critical key_mismatch /pki/a.crt"},
+			want: []string{"critical key_mismatch /pki/a.crt", "info private_key_in_bundle /pki/a.crt"},
 		},
 		"a lone key file is judged by its mode": {
 			facts: func(p *pki) checker.Facts {

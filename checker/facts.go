@@ -108,7 +108,8 @@ type Use struct {
 	Renew, Restart string
 	// DatesDoNotMatter marks keypairs that only look like certificates.
 	DatesDoNotMatter bool
-	// WithKey marks files that hold their private key by design.
+	// WithKey marks files that hold their private key by design, so that the
+	// finding about it asks for nothing.
 	WithKey bool
 }
 

@@ -64,16 +64,25 @@ func (r *run) keyBeside(f *File) {
 	if !anyPair(f.Certs, f.Keys) {
 		r.keyMismatch(f, "the same file")
 	}
-	if f.Source != SourceFile {
+	if f.Source != SourceFile || r.told(f) {
 		return
 	}
-	if f.Mode&othersMayRead != 0 {
-		finding := r.found(PrivateKeyInBundle, f.location(), fmt.Sprintf("holds a private key and has mode %04o", f.Mode))
-		finding.Severity = Warning
-		r.onFile(f, finding)
-	} else if !f.Use.WithKey {
-		r.onFile(f, r.found(PrivateKeyInBundle, f.location(), "holds a private key beside the certificate"))
+	finding := r.found(PrivateKeyInBundle, f.location(), "holds a private key beside the certificate")
+	switch {
+	case f.Mode&othersMayRead != 0:
+		finding.Severity, finding.Message = Warning, fmt.Sprintf("holds a private key and has mode %04o", f.Mode)
+	case f.Use.WithKey:
+		finding.Message, finding.Remedy = "holds the private key too, by design", "Nothing, as long as the file's mode stays at 0600."
 	}
+	r.onFile(f, finding)
+}
+
+// told reports whether the same key was found under another name: kubelet has a
+// link to the file of the day.
+func (r *run) told(f *File) bool {
+	before := r.keysTold[f.ID]
+	r.keysTold[f.ID] = f.ID != (FileID{})
+	return before
 }
 
 // keyMode judges a file that holds nothing but a key.

@@ -214,7 +214,13 @@ func timeCases() map[string]ruleCase {
 			},
 			want: []string{"warning ca_expires_before_leaf /pki/a.crt"},
 		},
-		"one that was made with its CA ends with it": {
+		"one that was made two hours after its CA outlives it": {
+			facts: func(p *pki) checker.Facts {
+				return files(p.caFile(), file("/pki/a.crt", p.leaf(checkertest.Spec{NotAfter: p.ca.Cert.NotAfter.Add(2 * time.Hour)})))
+			},
+			want: []string{"warning ca_expires_before_leaf /pki/a.crt"},
+		},
+		"one that was made in the same hour ends with it": {
 			facts: func(p *pki) checker.Facts {
 				return files(p.caFile(), file("/pki/a.crt", p.leaf(checkertest.Spec{NotAfter: p.ca.Cert.NotAfter.Add(time.Minute)})))
 			},

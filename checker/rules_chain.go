@@ -121,8 +121,11 @@ func keyIDsAgree(c, ca *Cert) bool {
 	return c.aki == "" || ca.ski == "" || c.aki == ca.ski
 }
 
-// sameEnd is how much longer than its CA a leaf may live: the key stores of kops
-// give both ten years, one after the other.
+// sameEnd is by how much a leaf may outlive its CA before that is a finding.
+// The key stores of kops until 1.18 give the CA and then its leaves ten years
+// each, a minute apart (pkg/pki), so without it every leaf of a healthy node
+// would be a warning for ten years, with nothing to be done. Nothing is missed:
+// both end within the hour, and each has its own expiring and expired.
 const sameEnd = time.Hour
 
 // chain judges who signed the certificate.

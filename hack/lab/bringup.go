@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -57,58 +56,6 @@ func (l *Lab) startAll(components ...Component) error {
 		}
 	}
 	return nil
-}
-
-func (l *Lab) addNodes(ctx context.Context) error {
-	for i := range l.options.Nodes {
-		_, err := l.client.CoreV1().Nodes().Create(ctx, node(i), metav1.CreateOptions{})
-		if err != nil {
-			return fmt.Errorf("creating node %d: %w", i, err)
-		}
-	}
-	return l.poll(ctx, "the nodes to be Ready", func(ctx context.Context) (bool, error) {
-		nodes, err := l.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
-		if err != nil || len(nodes.Items) < l.options.Nodes {
-			return false, nil // asked again until the deadline
-		}
-		for _, n := range nodes.Items {
-			if !usable(n) {
-				return false, nil
-			}
-		}
-		return true, nil
-	})
-}
-
-func node(i int) *corev1.Node {
-	name := fmt.Sprintf("lab-node-%d", i)
-	capacity := corev1.ResourceList{
-		corev1.ResourceCPU:    resource.MustParse("256"),
-		corev1.ResourceMemory: resource.MustParse("1Ti"),
-		corev1.ResourcePods:   resource.MustParse("2000"),
-	}
-	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-			corev1.LabelOSStable:   "linux",
-			corev1.LabelArchStable: "amd64",
-			corev1.LabelHostname:   name,
-		}},
-		Status: corev1.NodeStatus{Capacity: capacity, Allocatable: capacity},
-	}
-}
-
-// usable tells whether the scheduler would put a pod on the node: it is Ready,
-// and the taint it was born with is gone.
-func usable(n corev1.Node) bool {
-	if len(n.Spec.Taints) > 0 {
-		return false
-	}
-	for _, condition := range n.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // waitServiceAccount waits for the controller-manager's first work: without the

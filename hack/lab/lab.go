@@ -39,6 +39,8 @@ type Lab struct {
 	lock    *fileLock
 	// processes is complete before Start returns and never changes after.
 	processes map[Component]*process
+	// readySince is when each node became Ready; it never changes after Start.
+	readySince map[string]metav1.Time
 
 	mu     sync.Mutex
 	err    error

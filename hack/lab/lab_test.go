@@ -9,15 +9,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/reanchor/reanchor/hack/lab"
@@ -230,6 +233,48 @@ func TestComponentsCanBeKilledPausedAndRestarted(t *testing.T) {
 	if err := l.Err(); err != nil {
 		t.Errorf("what was asked for counts as a failure: %v", err)
 	}
+}
+
+// A node that says itself that it is not Ready is put right by its kubelet at
+// once, and it is on record all the same; but not a node of the test's own.
+func TestANodeThatWasNotReadyIsOnRecord(t *testing.T) {
+	l := small(t)
+	nodes := client(t, l).CoreV1().Nodes()
+	list, err := nodes.List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(list.Items) != 1 {
+		t.Fatalf("%d nodes, error %v", len(list.Items), err)
+	}
+	const own = "a-node-of-the-test"
+	if _, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: own}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	recorded := func(name string) error {
+		notReady := []byte(`{"status":{"conditions":[{"type":"Ready","status":"False"}]}}`)
+		if _, err := nodes.Patch(t.Context(), name, types.StrategicMergePatchType, notReady, metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, name+" is Ready again", func() error {
+			n, err := nodes.Get(t.Context(), name, metav1.GetOptions{})
+			if err == nil && !slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+				return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+			}) {
+				err = errors.New("it is not")
+			}
+			return err
+		})
+		return l.NodesStayedReady(t.Context())
+	}
+	if err := recorded(own); err != nil {
+		t.Errorf("of a node that the lab was not started with: %v", err)
+	}
+	// Again when it was within the second in which the node became Ready first:
+	// the API's times are whole seconds.
+	eventually(t, "the record", func() error {
+		if err := recorded(list.Items[0].Name); err == nil || !strings.Contains(err.Error(), list.Items[0].Name+" was not Ready") {
+			return fmt.Errorf("it says %v", err)
+		}
+		return nil
+	})
 }
 
 func TestAComponentThatDiesByItselfIsNoted(t *testing.T) {

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,7 +72,7 @@ func run(m *testing.M) int {
 	}
 	code := m.Run()
 	if code == 0 && audit.EveryTest() {
-		if err := leastPrivilege(); err != nil {
+		if err := errors.Join(leastPrivilege(), shared.lab.NodesStayedReady(context.Background())); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

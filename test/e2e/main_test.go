@@ -3,7 +3,7 @@
 // share one lab and one controller, which runs as the real program under the
 // RBAC of the manifests, and run side by side. Each asserts the world: pods,
 // revisions and status; never logs. When all have run, every permission of the
-// manifests must have been used.
+// manifests must have been used, and no node of the lab may have been not Ready.
 package e2e
 
 import (
@@ -92,7 +92,7 @@ func run(m *testing.M) (code int, err error) {
 		}
 	}()
 	if code = m.Run(); code == 0 && audit.EveryTest() {
-		err = leastPrivilege(log)
+		err = errors.Join(leastPrivilege(log), env.lab.NodesStayedReady(context.WithoutCancel(ctx)))
 	}
 	return code, err
 }

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,8 @@ func TestPodsAreJudgedByTheTrustTheyCarry(t *testing.T) {
 		mesh, text string
 		denied     []string // what the denial says; none for admitted
 		warning    string
-		counted    string
+		counted    string // without the mesh's label, which is mesh unless labelled
+		labelled   string
 	}{
 		"valid":            {mesh: "enforced", text: valid.PEM(), counted: "validate allowed Current"},
 		"one of two valid": {mesh: "enforced", text: expired.PEM() + valid.PEM(), counted: "validate allowed Current"},
@@ -43,12 +45,13 @@ func TestPodsAreJudgedByTheTrustTheyCarry(t *testing.T) {
 		"expired, mode Warn":     {mesh: "warned", text: expired.PEM(), counted: "validate warned TrustExpired", warning: `"CN=old.linkerd.cluster.local"`},
 		"expired, mode Audit":    {mesh: "audited", text: expired.PEM(), counted: "validate audited TrustExpired"},
 		"unparsable, mode Audit": {mesh: "audited", text: bundletest.Unparsable(1), counted: "validate allowed TrustUnknown"},
-		"a mesh not known here":  {mesh: "elsewhere", text: expired.PEM(), counted: "validate allowed NotMeshed"},
+		"a mesh not known here":  {mesh: "elsewhere", text: expired.PEM(), counted: "validate allowed NotMeshed", labelled: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := requests(t)
 			_, warned, err := create(t, carrying(t, ns, tc.mesh, tc.text))
-			counted(t, before, tc.counted)
+			kind, decision, _ := strings.Cut(tc.counted, " ")
+			counted(t, before, kind+" "+cmp.Or(tc.labelled, tc.mesh)+" "+decision)
 			if len(tc.denied) == 0 && err != nil {
 				t.Fatalf("not admitted: %v", err)
 			}

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
@@ -80,6 +82,15 @@ func (r *replica) get(path string) error {
 
 func metricsText(r *replica) (string, error) { return r.read("/metrics") }
 
+func (r *replica) metrics() (map[string]*dto.MetricFamily, error) {
+	text, err := metricsText(r)
+	if err != nil {
+		return nil, err
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(strings.NewReader(text))
+}
+
 func (r *replica) read(path string) (string, error) {
 	client := &http.Client{Timeout: 2 * time.Second}
 	defer client.CloseIdleConnections()
@@ -132,27 +143,36 @@ func (r *replica) log() string {
 	return string(text)
 }
 
-// requests sums the replicas' counters of requests, by "webhook decision reason".
+// requests sums the replicas' counters of requests, by "webhook mesh decision
+// reason" with - for no mesh, and by "webhook duration" the requests of which the
+// time was taken.
 func (c *cluster) requests() (map[string]float64, error) {
 	sums := map[string]float64{}
 	for _, r := range c.replicas {
-		text, err := metricsText(r)
-		if err != nil {
-			return nil, err
-		}
-		parser := expfmt.NewTextParser(model.UTF8Validation)
-		families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+		families, err := r.metrics()
 		if err != nil {
 			return nil, err
 		}
 		for _, m := range families["reanchor_admission_requests_total"].GetMetric() {
-			labels := map[string]string{}
-			for _, l := range m.GetLabel() {
-				labels[l.GetName()] = l.GetValue()
-			}
-			sums[labels["webhook"]+" "+labels["decision"]+" "+labels["reason"]] += m.GetCounter().GetValue()
+			of := labels(m)
+			sums[strings.Join([]string{of["webhook"], cmp.Or(of["mesh"], "-"), of["decision"], of["reason"]}, " ")] += m.GetCounter().GetValue()
 			sums["all"] += m.GetCounter().GetValue()
+		}
+		for _, m := range families["reanchor_admission_duration_seconds"].GetMetric() {
+			h := m.GetHistogram()
+			if h.GetSampleSum() <= 0 && h.GetSampleCount() > 0 {
+				return nil, fmt.Errorf("%d requests took no time", h.GetSampleCount())
+			}
+			sums[labels(m)["webhook"]+" duration"] += float64(h.GetSampleCount())
 		}
 	}
 	return sums, nil
+}
+
+func labels(m *dto.Metric) map[string]string {
+	out := map[string]string{}
+	for _, l := range m.GetLabel() {
+		out[l.GetName()] = l.GetValue()
+	}
+	return out
 }

@@ -105,8 +105,8 @@ func TestAnUnmeshedPodNeverReachesTheWebhook(t *testing.T) {
 	if _, _, err := create(t, fixture(t, "bare-pod", ns)); err != nil {
 		t.Fatal(err)
 	}
-	counted(t, before, "stamp stamped Current")
-	counted(t, before, "validate allowed Current")
+	counted(t, before, "stamp "+realMeshName+" stamped Current")
+	counted(t, before, "validate "+realMeshName+" allowed Current")
 }
 
 func TestAForgedStampIsReplaced(t *testing.T) {
@@ -134,7 +134,7 @@ func TestAForgedStampIsReplaced(t *testing.T) {
 	if diff := cmp.Diff(trueStamp(t, pod, realMeshName), stampOf(pod)); diff != "" {
 		t.Error(diff)
 	}
-	counted(t, before, "stamp allowed Current") // there was nothing to patch
+	counted(t, before, "stamp "+realMeshName+" allowed Current") // there was nothing to patch
 }
 
 func TestADryRunIsStampedAndChangesNothing(t *testing.T) {
@@ -186,5 +186,5 @@ func TestTheStampFollowsThePublishedBundle(t *testing.T) {
 	if got := stampOf(pod)[v1alpha1.TrustBundleHashAnnotation]; got != bundle.Of(valid.Cert).Hash() {
 		t.Errorf("the stamp is %s", got)
 	}
-	counted(t, before, "stamp stamped Missing")
+	counted(t, before, "stamp other-bundle stamped Missing")
 }

@@ -257,16 +257,35 @@ func root(t *testing.T, name string, from, to time.Duration) *bundletest.CA {
 	return bundletest.NewRoot(t, name, bundletest.From(time.Now().Add(from), to-from))
 }
 
-// counted waits until the sum of a counter has grown by one over before.
+// counted checks that a decision was counted once since before, and that its
+// time was taken: once for each request that the webhook answered.
 func counted(t *testing.T, before map[string]float64, what string) {
 	t.Helper()
-	after, err := shared.requests()
-	if err != nil {
-		t.Fatal(err)
-	}
+	after := requests(t)
 	if after[what] != before[what]+1 {
-		t.Errorf("%q counted %v times, want once", what, after[what]-before[what])
+		t.Errorf("%q counted %v times, want once: %v", what, after[what]-before[what], moved(before, after))
 	}
+	kind, _, _ := strings.Cut(what, " ")
+	answered := 0.0
+	for key, n := range after {
+		if strings.HasPrefix(key, kind+" ") && key != kind+" duration" {
+			answered += n - before[key]
+		}
+	}
+	if took := after[kind+" duration"] - before[kind+" duration"]; took != answered || took < 1 {
+		t.Errorf("the time of %v requests to %s was taken, of %v", took, kind, answered)
+	}
+}
+
+// moved is what the counters have counted between two looks.
+func moved(before, after map[string]float64) map[string]float64 {
+	out := map[string]float64{}
+	for key, n := range after {
+		if n != before[key] {
+			out[key] = n - before[key]
+		}
+	}
+	return out
 }
 
 func requests(t *testing.T) map[string]float64 {

@@ -118,6 +118,8 @@ type place struct {
 
 func (p place) orphaned() bool { return p.file != nil && p.file.Orphan != "" }
 
+func (p place) notCurrent() bool { return p.file != nil && p.file.OtherContext }
+
 func (p place) path() string {
 	if p.file != nil {
 		return p.file.location()
@@ -218,8 +220,15 @@ func (r *run) found(id RuleID, path, message string) Finding {
 	return Finding{ID: id, Severity: rule.Severity, Message: message, Remedy: rule.Remedy, Path: path}
 }
 
-// on attaches a finding to a certificate, off to none.
+// on attaches a finding about a certificate to it, attach any, off to none.
 func (r *run) on(e *entry, f Finding) {
+	if r.notCurrent(e) {
+		f = f.ofOtherContext()
+	}
+	r.attach(e, f)
+}
+
+func (r *run) attach(e *entry, f Finding) {
 	if !r.policy.ignores(f) {
 		e.findings = append(e.findings, f)
 	}
@@ -233,11 +242,28 @@ func (r *run) off(f Finding) {
 
 // onFile attaches a finding to the file's first certificate, if it has one.
 func (r *run) onFile(f *File, finding Finding) {
+	if f.OtherContext {
+		finding = finding.ofOtherContext()
+	}
 	if len(f.Certs) == 0 {
 		r.off(finding)
 		return
 	}
-	r.on(r.byID[f.Certs[0].Fingerprint], finding)
+	r.attach(r.byID[f.Certs[0].Fingerprint], finding)
+}
+
+// notCurrent reports whether a certificate that counts is used by other
+// contexts of kubeconfigs alone.
+func (r *run) notCurrent(e *entry) bool {
+	return r.inUse(e) && !slices.ContainsFunc(e.places, func(p place) bool { return r.counts(p) && !p.notCurrent() })
+}
+
+// ofOtherContext is a finding about what the current-context of its kubeconfig
+// does not use: nothing fails before somebody switches to another.
+func (f Finding) ofOtherContext() Finding {
+	f.Severity = min(f.Severity, Warning)
+	f.Message += "; the kubeconfig's current-context does not use it"
+	return f
 }
 
 // orphans gives leftovers their one finding. A certificate that is in use

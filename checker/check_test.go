@@ -106,7 +106,7 @@ func (p *pki) caFile() checker.File { return file("/pki/ca.crt", p.ca) }
 
 func TestEveryRuleHasACaseInWhichItSpeaks(t *testing.T) {
 	spoken := map[checker.RuleID]bool{}
-	for _, cases := range []map[string]ruleCase{timeCases(), chainCases(), keyCases(), bundleCases(), shapeCases(), faultCases(), liveCases(), processCases()} {
+	for _, cases := range []map[string]ruleCase{timeCases(), chainCases(), keyCases(), bundleCases(), shapeCases(), faultCases(), liveCases(), processCases(), contextCases()} {
 		for name, c := range cases {
 			t.Run(name, func(t *testing.T) {
 				policy := checker.DefaultPolicy()
@@ -495,6 +495,55 @@ func bundleCases() map[string]ruleCase {
 				dead.Orphan = "no data"
 				return files(dead, p.caFile())
 			},
+		},
+	}
+}
+
+// entry is what a kubeconfig has under a key.
+func (p *pki) entry(key string, otherContext bool, s checkertest.Spec) checker.File {
+	f := file("/root/.kube/config", p.leaf(s))
+	f.Source, f.Key, f.OtherContext = checker.SourceKubeconfig, key, otherContext
+	return f
+}
+
+func contextCases() map[string]ruleCase {
+	expired := checkertest.Spec{NotAfter: now().Add(-day)}
+	return map[string]ruleCase{
+		"what the current-context uses is critical when it has expired": {
+			facts: func(p *pki) checker.Facts { return files(p.caFile(), p.entry("users/a", false, expired)) },
+			want:  []string{"critical expired /root/.kube/config#users/a"},
+		},
+		"what another context uses is a warning": {
+			facts: func(p *pki) checker.Facts { return files(p.caFile(), p.entry("users/a", true, expired)) },
+			want:  []string{"warning expired /root/.kube/config#users/a"},
+		},
+		"what both use is named where the current-context uses it": {
+			facts: func(p *pki) checker.Facts {
+				other, current := p.entry("users/a", true, expired), p.entry("users/b", false, expired)
+				current.Certs = other.Certs
+				return files(p.caFile(), other, current)
+			},
+			want: []string{"critical expired /root/.kube/config#users/b"},
+		},
+		"a key of another context that does not match is a warning": {
+			facts: func(p *pki) checker.Facts {
+				return files(p.caFile(), with(p.entry("users/a", true, checkertest.Spec{}), func(f *checker.File) { f.Keys = []checker.Fingerprint{keyOf(p.ca)} }))
+			},
+			want: []string{"warning key_mismatch /root/.kube/config#users/a"},
+		},
+		"garbage of another context in a file that was named is a warning": {
+			facts: func(p *pki) checker.Facts {
+				f := p.entry("users/a", true, checkertest.Spec{})
+				f.Certs, f.Named, f.Faults = nil, true, []checker.Fault{{ID: checker.BadPEM, Detail: "no"}}
+				return files(p.caFile(), f)
+			},
+			want: []string{"warning bad_pem /root/.kube/config#users/a"},
+		},
+		"a leftover is one in any context": {
+			facts: func(p *pki) checker.Facts {
+				return files(p.caFile(), with(p.entry("users/a", true, expired), func(f *checker.File) { f.Orphan = "old" }))
+			},
+			want: []string{"info orphaned /root/.kube/config#users/a"},
 		},
 	}
 }

@@ -43,7 +43,10 @@ type File struct {
 	Modified, Changed time.Time
 	// Named is true when the user asked for exactly this path.
 	Named bool
-	Use   Use
+	// OtherContext is true for what a kubeconfig holds or refers to and its
+	// current-context does not use.
+	OtherContext bool
+	Use          Use
 	// Orphan says why nothing uses the file; empty means in use or not known.
 	Orphan string
 

@@ -97,21 +97,26 @@ func (r *run) datesDoNotMatter(e *entry) bool {
 }
 
 // firstUse is the place a finding about the certificate itself names: the
-// first that counts and knows how to renew, else the first that counts.
+// first that counts, if possible one that a current-context does not leave
+// aside and that knows how to renew.
 func (r *run) firstUse(e *entry) place {
-	first := -1
-	for i, p := range e.places {
+	first, best := e.places[0], 0
+	for _, p := range e.places {
 		if !r.counts(p) {
 			continue
 		}
+		worth := 1
 		if p.use().Renew != "" {
-			return p
+			worth++
 		}
-		if first < 0 {
-			first = i
+		if !p.notCurrent() {
+			worth += 2
+		}
+		if worth > best {
+			first, best = p, worth
 		}
 	}
-	return e.places[max(first, 0)]
+	return first
 }
 
 // validityText says when a certificate ends in both directions.

@@ -149,7 +149,7 @@ func (p Policy) fails(f Finding) bool {
 	case FailOnNever:
 		return false
 	case FailOnExpired:
-		return f.ID == Expired
+		return f.ID == Expired && f.Severity >= Critical
 	case FailOnCritical:
 		return f.Severity >= Critical
 	default:

@@ -17,6 +17,7 @@ func TestExitCodes(t *testing.T) {
 	expiring := files(p.caFile(), file("/pki/a.crt", p.leaf(checkertest.Spec{NotAfter: now().Add(20 * day)})))
 	dying := files(p.caFile(), file("/pki/a.crt", p.leaf(checkertest.Spec{NotAfter: now().Add(2 * day)})))
 	expired := files(p.caFile(), file("/pki/a.crt", p.leaf(checkertest.Spec{NotAfter: now().Add(-day)})))
+	elsewhere := files(p.caFile(), p.entry("users/a", true, checkertest.Spec{NotAfter: now().Add(-day)}))
 	unreadable := func(f checker.Facts) checker.Facts {
 		f.Files = append(f.Files[:len(f.Files):len(f.Files)], checker.File{Source: checker.SourceFile, Path: "/n", Named: true, Faults: []checker.Fault{{ID: checker.Unreadable, Detail: "no"}}})
 		return f
@@ -33,6 +34,7 @@ func TestExitCodes(t *testing.T) {
 		"an expiring leaf":                {expiring, 1, 0, 0, 0},
 		"a leaf below critical":           {dying, 2, 2, 0, 0},
 		"an expired leaf":                 {expired, 2, 2, 2, 0},
+		"expired in another context":      {elsewhere, 1, 0, 0, 0},
 		"an unreachable endpoint":         {unreachable(healthy), 1, 0, 0, 0},
 		"nothing found":                   {checker.Facts{}, 3, 3, 3, 3},
 		"a named path that is unreadable": {unreadable(healthy), 3, 3, 3, 3},

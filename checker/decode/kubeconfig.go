@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 
 	"sigs.k8s.io/yaml"
 )
@@ -15,6 +16,9 @@ type Entry struct {
 	Key string
 	// CA is true for a cluster's authority, false for a user's certificate.
 	CA bool
+	// OtherContext is true where the current-context uses another cluster or
+	// user; without a current-context nobody knows, and it is false.
+	OtherContext bool
 	// Data and KeyData are embedded PEM; KeyData must be cleared after use.
 	Data, KeyData []byte
 	// Ref and KeyRef are paths as written, relative to the kubeconfig.
@@ -27,7 +31,8 @@ type kubeconfig struct {
 	Kind           string `json:"kind"`
 	CurrentContext string `json:"current-context"`
 	Contexts       []struct {
-		Name string `json:"name"`
+		Name    string  `json:"name"`
+		Context context `json:"context"`
 	} `json:"contexts"`
 	Clusters []struct {
 		Name    string `json:"name"`
@@ -47,6 +52,12 @@ type kubeconfig struct {
 	} `json:"users"`
 }
 
+// context is a cluster and a user of it, by their names.
+type context struct {
+	Cluster string `json:"cluster"`
+	User    string `json:"user"`
+}
+
 // ErrNotKubeconfig is returned for text that is no kubeconfig at all.
 var ErrNotKubeconfig = errors.New("not a kubeconfig")
 
@@ -56,8 +67,9 @@ func LooksLikeKubeconfig(data []byte) bool {
 		(bytes.Contains(data, []byte("current-context")) || bytes.Contains(data, []byte("users")))
 }
 
-// Kubeconfig lists the certificates that a kubeconfig uses. With an error the
-// entries that could be read are returned too.
+// Kubeconfig lists the certificates that a kubeconfig uses, those of its
+// current-context first. With an error the entries that could be read are
+// returned too.
 func Kubeconfig(data []byte) ([]Entry, error) {
 	var cfg kubeconfig
 	// The parser's message may quote the line it failed at, and a kubeconfig's
@@ -68,16 +80,18 @@ func Kubeconfig(data []byte) ([]Entry, error) {
 	if len(cfg.Clusters) == 0 && len(cfg.Users) == 0 {
 		return nil, fmt.Errorf("%w: it has neither clusters nor users", ErrNotKubeconfig)
 	}
+	current, contextErr := cfg.current()
 	var entries []Entry
 	var faults []error
 	for _, c := range cfg.Clusters {
 		key := "clusters/" + c.Name + "/certificate-authority"
 		e, err := entry(key, c.Cluster.CAData, c.Cluster.CA)
-		e.CA = true
+		e.CA, e.OtherContext = true, current != nil && current.Cluster != c.Name
 		entries, faults = collect(entries, faults, e, err)
 	}
 	for _, u := range cfg.Users {
 		e, err := entry("users/"+u.Name+"/client-certificate", u.User.CertData, u.User.Cert)
+		e.OtherContext = current != nil && current.User != u.Name
 		if err == nil {
 			e.KeyData, err = base64.StdEncoding.DecodeString(u.User.KeyData)
 			if err != nil {
@@ -88,7 +102,19 @@ func Kubeconfig(data []byte) ([]Entry, error) {
 		}
 		entries, faults = collect(entries, faults, e, err)
 	}
-	return entries, errors.Join(append(faults, cfg.context())...)
+	slices.SortStableFunc(entries, currentFirst)
+	return entries, errors.Join(append(faults, contextErr)...)
+}
+
+func currentFirst(a, b Entry) int {
+	switch {
+	case a.OtherContext == b.OtherContext:
+		return 0
+	case b.OtherContext:
+		return -1
+	default:
+		return 1
+	}
 }
 
 // collect keeps an entry that holds something.
@@ -114,16 +140,17 @@ func entry(key, data, ref string) (Entry, error) {
 	return Entry{Key: key + "-data", Data: decoded}, nil
 }
 
-// context reports a current-context that does not exist: kubectl and every
-// client then fail before they present a certificate.
-func (c *kubeconfig) context() error {
+// current is the current-context, nil where none is set. That it is set and
+// does not exist is an error: kubectl and every client then fail before they
+// present a certificate.
+func (c *kubeconfig) current() (*context, error) {
 	if c.CurrentContext == "" {
-		return nil
+		return nil, nil
 	}
-	for _, known := range c.Contexts {
-		if known.Name == c.CurrentContext {
-			return nil
+	for i := range c.Contexts {
+		if c.Contexts[i].Name == c.CurrentContext {
+			return &c.Contexts[i].Context, nil
 		}
 	}
-	return fmt.Errorf("current-context %q does not exist", c.CurrentContext)
+	return nil, fmt.Errorf("current-context %q does not exist", c.CurrentContext)
 }

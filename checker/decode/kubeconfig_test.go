@@ -45,6 +45,21 @@ func TestKubeconfig(t *testing.T) {
 			want:    []decode.Entry{{Key: "users/u/client-certificate", Ref: "u.crt"}},
 			wantErr: `current-context "gone" does not exist`,
 		},
+		"what the current-context uses comes first, the rest is marked": {
+			text: "current-context: two\ncontexts: [{name: one, context: {cluster: a, user: a}}, {name: two, context: {cluster: b, user: b}}]\n" +
+				"clusters: [{name: a, cluster: {certificate-authority: a-ca.crt}}, {name: b, cluster: {certificate-authority: b-ca.crt}}]\n" +
+				"users: [{name: a, user: {client-certificate: a.crt}}, {name: b, user: {client-certificate: b.crt}}]",
+			want: []decode.Entry{
+				{Key: "clusters/b/certificate-authority", CA: true, Ref: "b-ca.crt"},
+				{Key: "users/b/client-certificate", Ref: "b.crt"},
+				{Key: "clusters/a/certificate-authority", CA: true, Ref: "a-ca.crt", OtherContext: true},
+				{Key: "users/a/client-certificate", Ref: "a.crt", OtherContext: true},
+			},
+		},
+		"without a current-context nobody knows which is used": {
+			text: "contexts: [{name: one, context: {cluster: a, user: b}}]\nusers: [{name: a, user: {client-certificate: a.crt}}, {name: b, user: {client-certificate: b.crt}}]",
+			want: []decode.Entry{{Key: "users/a/client-certificate", Ref: "a.crt"}, {Key: "users/b/client-certificate", Ref: "b.crt"}},
+		},
 		"data that is not base64 does not hide the rest": {
 			text:    "clusters: [{name: c, cluster: {certificate-authority-data: '***'}}]\nusers: [{name: u, user: {client-certificate: u.crt}}]",
 			want:    []decode.Entry{{Key: "users/u/client-certificate", Ref: "u.crt"}},

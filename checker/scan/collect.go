@@ -25,6 +25,9 @@ type found struct {
 	kubeconfig, sniffed, backup bool
 	// keyRef is the key's path where a kubeconfig names it.
 	keyRef string
+	// otherContext is true while only kubeconfigs refer to it whose
+	// current-context does not use it.
+	otherContext bool
 	// root is an index into the roots, or none; counted once it was counted
 	// there.
 	root    int
@@ -78,6 +81,7 @@ func (c *collection) add(f found) {
 		if c.found[i].use.Role == "" {
 			c.found[i].use = f.use
 		}
+		c.found[i].otherContext = c.found[i].otherContext && f.otherContext
 		return
 	}
 	if f.use.Role == "" {

@@ -26,7 +26,7 @@ func (s *Scanner) decodeKubeconfig(data []byte) *content {
 			c.refs = append(c.refs, e)
 			continue
 		}
-		found := embedded{key: e.Key, ca: e.CA, Content: s.decoder.Decode(e.Data)}
+		found := embedded{key: e.Key, ca: e.CA, otherContext: e.OtherContext, Content: s.decoder.Decode(e.Data)}
 		if len(e.KeyData) > 0 {
 			found.keys = s.decoder.Decode(e.KeyData)
 			clear(e.KeyData)
@@ -47,7 +47,7 @@ func kubeconfigFiles(file checker.File, c *content, checkKeys bool) ([]checker.F
 	}
 	for _, e := range c.embedded {
 		f := file
-		f.Key, f.Certs, f.Faults = e.key, e.Certs, e.Faults
+		f.Key, f.OtherContext, f.Certs, f.Faults = e.key, e.otherContext, e.Certs, e.Faults
 		if checkKeys {
 			f.Keys = slices.Concat(e.Keys, e.keys.Keys)
 			f.Faults = slices.Concat(e.Faults, e.KeyFaults, e.keys.KeyFaults)
@@ -81,12 +81,12 @@ func (c *collection) refer(refs []reference) []checker.File {
 		e := c.s.tree.look(target)
 		if e.err != nil {
 			f := r.kubeconfig
-			f.Key = r.entry.Key
+			f.Key, f.OtherContext = r.entry.Key, r.entry.OtherContext
 			f.Faults = []checker.Fault{{ID: checker.KubeconfigReferenceMissing, Detail: "refers to " + target + ": " + c.s.tree.fault(e).Detail}}
 			broken = append(broken, f)
 			continue
 		}
-		f := found{entry: e, use: r.kubeconfig.Use, root: none}
+		f := found{entry: e, use: r.kubeconfig.Use, root: none, otherContext: r.entry.OtherContext}
 		f.use.Purpose = checker.Client
 		if r.entry.CA {
 			f.use.Purpose, f.use.Renew = checker.CA, ""

@@ -25,8 +25,9 @@ type content struct {
 
 // embedded is one decoded entry of a kubeconfig.
 type embedded struct {
-	key string
-	ca  bool
+	key          string
+	ca           bool
+	otherContext bool
 	decode.Content
 	keys decode.Content
 }
@@ -44,6 +45,7 @@ type outcome struct {
 func (s *Scanner) read(f *found, file *checker.File) outcome {
 	s.tree.ensure(&f.entry)
 	file.Source, file.Path, file.Use, file.Named = checker.SourceFile, f.host, f.use, f.named
+	file.OtherContext = f.otherContext
 	if f.link && f.real != "" {
 		file.Resolved = s.tree.host(f.real)
 	}

@@ -1,7 +1,9 @@
 package scan_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -349,6 +351,40 @@ func TestKubeconfigs(t *testing.T) {
 	p.write("/etc/k/c.conf", []byte("current-context: x\nclusters: {"))
 	p.expect(paths("/etc/k/c.conf"), "/etc/k/c.conf: kubeconfig_invalid")
 	p.expect(scan.Targets{Kubeconfigs: []string{"/etc/k/u.crt"}}, "/etc/k/u.crt: kubeconfig_invalid")
+}
+
+func TestWhatTheCurrentContextDoesNotUseIsMarked(t *testing.T) {
+	p := newPlace(t)
+	for _, name := range []string{"one", "two", "both"} {
+		p.cert("/etc/k/"+name+".crt", name)
+	}
+	config := func(current string) []byte {
+		return fmt.Appendf(nil, "current-context: %s\ncontexts: [{name: one, context: {user: one}}, {name: two, context: {user: two}}]\n"+
+			"clusters: []\nusers: [{name: one, user: {client-certificate: one.crt}}, {name: two, user: {client-certificate: two.crt}}, {name: three, user: {client-certificate: both.crt}}]\n", current)
+	}
+	marked := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, f := range p.look(paths("/etc/k/*.conf")).Files {
+			if f.OtherContext {
+				got = append(got, f.Path)
+			}
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("marked (-want +got):\n%s", diff)
+		}
+	}
+	p.write("/etc/k/a.conf", config("one"))
+	marked("/etc/k/both.crt", "/etc/k/two.crt")
+	// One kubeconfig whose current-context uses the file is enough.
+	p.write("/etc/k/b.conf", config("two"))
+	marked("/etc/k/both.crt")
+	p.write("/etc/k/b.conf", config(`""`))
+	marked()
+	// An embedded certificate is marked as one that is referred to.
+	p.write("/etc/k/b.conf", bytes.ReplaceAll(config("two"), []byte("client-certificate: one.crt"), []byte("client-certificate-data: "+base64.StdEncoding.EncodeToString(p.ca.CertPEM()))))
+	marked("/etc/k/b.conf", "/etc/k/both.crt")
 }
 
 func TestAnEmbeddedKeyIsCompared(t *testing.T) {

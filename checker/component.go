@@ -51,6 +51,19 @@ func (c Component) ReloadBehaviour() (own, trust Reload) {
 	}
 }
 
+// keepsKubeconfig says what c does when the kubeconfig changes that it was
+// started with: client-go reads it once and reads only files that it refers to
+// again (transport.TLSConfigFor), so an embedded certificate stays what it was.
+// kubelet writes its kubeconfig after its own start, so a newer one says nothing.
+func (c Component) keepsKubeconfig() Reload {
+	switch c {
+	case ControllerManager, Scheduler, KubeProxy:
+		return NeedsRestart
+	default:
+		return ReloadUnknown
+	}
+}
+
 // writesItsOwnFiles are components whose files are naturally newer than the
 // process, because it issues them after its start.
 func (c Component) writesItsOwnFiles() bool {

@@ -131,7 +131,35 @@ func processCases() map[string]ruleCase {
 			}}}
 		}
 	}
+	// What a kubeconfig embeds, changed an hour after the process has started.
+	embedded := func(kind checker.Component, purpose checker.Purpose) func(*pki) checker.Facts {
+		return func(p *pki) checker.Facts {
+			f := p.entry("users/a/client-certificate-data", false, checkertest.Spec{})
+			f.Changed, f.Use.Purpose = now().Add(-day), purpose
+			return checker.Facts{Files: []checker.File{p.caFile(), f}, Processes: []checker.Process{{
+				PID: 7, Name: string(kind), Component: kind, Start: f.Changed.Add(-time.Hour), Loaded: []checker.LoadedFile{{Path: f.Path}},
+			}}}
+		}
+	}
 	return map[string]ruleCase{
+		"kube-scheduler keeps the certificate of the kubeconfig that it began with": {
+			facts: embedded(checker.Scheduler, checker.Client), want: []string{"warning restart_suspected /root/.kube/config#users/a/client-certificate-data"},
+		},
+		"kubelet writes its kubeconfig itself": {facts: embedded(checker.Kubelet, checker.Client)},
+		"that the kubeconfig changed says little about the CA in it": {
+			facts: func(p *pki) checker.Facts {
+				facts := embedded(checker.Scheduler, checker.CA)(p)
+				facts.Files[1].Certs = facts.Files[0].Certs
+				return facts
+			},
+		},
+		"the kubeconfig that k3s writes for people is none that it reads": {
+			facts: func(p *pki) checker.Facts {
+				facts := embedded(checker.K3s, checker.Client)(p)
+				facts.Files[1].Use.Component, facts.Processes[0].Loaded = checker.K3s, nil
+				return facts
+			},
+		},
 		"etcd does not reload a CA":                          {facts: etcd(checker.Etcd, true, time.Hour), want: []string{"warning restart_suspected /pki/ca.crt"}},
 		"etcd reloads its own certificate":                   {facts: etcd(checker.Etcd, false, time.Hour)},
 		"a CA older than etcd is what etcd has":              {facts: etcd(checker.Etcd, true, -time.Hour)},

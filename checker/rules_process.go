@@ -39,11 +39,11 @@ func (p *Process) loaded(f *File) (trust, ok bool) {
 	return f.Use.Purpose == CA, p.keeps(f)
 }
 
-// keeps reports whether a file belongs to a process that names none in its
+// keeps reports whether a plain file belongs to a process that names none in its
 // arguments, since it writes and loads its own: k3s and rke2 theirs, etcd-manager
 // that of its cluster.
 func (p *Process) keeps(f *File) bool {
-	if !p.Component.writesItsOwnFiles() || f.Use.Component != p.Component {
+	if f.Source != SourceFile || !p.Component.writesItsOwnFiles() || f.Use.Component != p.Component {
 		return false
 	}
 	return p.Component != EtcdManager || f.Use.Instance != "" && f.Use.Instance == p.Instance
@@ -61,7 +61,13 @@ func hostPath(p string) string {
 func (r *run) stale(p *Process, f *File, trust bool) bool {
 	own, cas := p.Component.ReloadBehaviour()
 	behaviour := own
-	if trust {
+	switch {
+	case f.Source == SourceKubeconfig && f.Use.Purpose == CA:
+		// Its time is that of the whole kubeconfig, and CAs rarely change.
+		behaviour = ReloadUnknown
+	case f.Source == SourceKubeconfig:
+		behaviour = p.Component.keepsKubeconfig()
+	case trust:
 		behaviour = cas
 	}
 	// The kernel tells when it was booted to the second, so a start may be

@@ -63,7 +63,7 @@ func componentOf(args []string) (checker.Component, bool) {
 	c := checker.Component(path.Base(words[0]))
 	switch c {
 	case checker.Etcd, checker.EtcdManager, checker.APIServer, checker.ControllerManager,
-		checker.Scheduler, checker.Kubelet, checker.KopsController, checker.K3s, checker.RKE2:
+		checker.Scheduler, checker.Kubelet, checker.KubeProxy, checker.KopsController, checker.K3s, checker.RKE2:
 		return c, true
 	default:
 		return "", false
@@ -129,7 +129,7 @@ func flag(args []string, name string) string {
 
 // loaded are the files that arguments and environment name.
 func loaded(args []string, env map[string]string) []checker.LoadedFile {
-	own := []string{"cert-file", "peer-cert-file", "tls-cert-file", "etcd-certfile", "kubelet-client-certificate", "proxy-client-cert-file"}
+	own := []string{"cert-file", "peer-cert-file", "tls-cert-file", "etcd-certfile", "kubelet-client-certificate", "proxy-client-cert-file", "kubeconfig"}
 	trust := []string{"trusted-ca-file", "peer-trusted-ca-file", "client-ca-file", "etcd-cafile", "requestheader-client-ca-file", "root-ca-file"}
 	var files []checker.LoadedFile
 	add := func(file string, isTrust bool) {

@@ -105,6 +105,15 @@ func TestArgumentsInBothSpellings(t *testing.T) {
 	}
 }
 
+func TestAKubeconfigIsAFileThatAProcessLoads(t *testing.T) {
+	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kube-proxy"} {
+		p := find(t, start(t, name, nil, "--kubeconfig=/etc/kubernetes/own.conf"))
+		if diff := cmp.Diff([]checker.LoadedFile{{Path: "/etc/kubernetes/own.conf"}}, p.Loaded); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestEtcdManagerIsKnownByItsPort(t *testing.T) {
 	pid := start(t, "/etcd-manager", []string{"ETCD_MANAGER_CERT_DURATION=1000h"}, "--grpc-port=3997")
 	p := find(t, pid)

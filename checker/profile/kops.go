@@ -26,6 +26,7 @@ func Kops() Profile {
 			checker.ControllerManager: "restart kube-controller-manager on this node (crictl stop its container)",
 			checker.Scheduler:         "restart kube-scheduler on this node (crictl stop its container)",
 			checker.Kubelet:           "systemctl restart kubelet on this node",
+			checker.KubeProxy:         "restart kube-proxy on this node (crictl stop its container; kubelet starts it again)",
 			checker.KopsController:    "delete the kops-controller pod of this node",
 		},
 		Roots:   append(kopsVolumes(), kopsDirectories()...),

@@ -157,7 +157,9 @@ func historyOf(s *v1alpha1.MeshTrustStatus, b published.Bundle, now time.Time) m
 }
 
 // recordIssuer brings status.issuer up to date. An issuer that goes leaves its
-// anchors behind until the last leaf it may have signed has ended.
+// anchors behind until the last leaf it may have signed has ended; so does one
+// that stays while its anchors go from the bundle. Its successor under the new
+// anchors verifies, and would else hide that every leaf still needs the old.
 func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 	i := o.issuer
 	switch {
@@ -182,14 +184,16 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 		if slices.Equal(last.VerifiedBy, next.VerifiedBy) {
 			next.SignedSince = cmp.Or(last.SignedSince, last.Since, next.SignedSince)
 		}
-		if last.Fingerprint == next.Fingerprint {
+		same := last.Fingerprint == next.Fingerprint
+		if same {
 			next.Since = cmp.Or(last.Since, next.Since)
-		} else if len(last.VerifiedBy) > 0 && !slices.Equal(last.VerifiedBy, next.VerifiedBy) {
+		}
+		if len(last.VerifiedBy) > 0 && !slices.Equal(last.VerifiedBy, next.VerifiedBy) && (!same || len(next.VerifiedBy) == 0) {
 			next.Earlier = withEarlier(last, leafLifetime(&o.spec), now)
 		}
 	}
 	next.Earlier = slices.DeleteFunc(anchorrotation.LiveIssuers(next.Earlier, o.runs), func(e v1alpha1.EarlierIssuer) bool {
-		return e.Fingerprint == next.Fingerprint || now.After(e.LeavesUntil.Time)
+		return now.After(e.LeavesUntil.Time) || e.Fingerprint == next.Fingerprint && len(next.VerifiedBy) > 0
 	})
 	next.EarlierTotal = int32(len(next.Earlier))
 	next.Earlier = capped(next.Earlier, v1alpha1.MaxEarlierIssuers)

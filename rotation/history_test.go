@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/published"
+	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
 // at is seconds after the start of these tests, in the resolution of the API.
@@ -121,17 +123,53 @@ func TestTwoBundlesWithinOneSecondKeepTheirOrder(t *testing.T) {
 	}
 }
 
+func issuerUnder(t *testing.T, root *bundletest.CA, life bundletest.Validity) published.Issuer {
+	t.Helper()
+	chain, err := bundle.ParseChain([]byte(root.Intermediate("identity", life).PEM()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return published.Issuer{Chain: chain}
+}
+
+// The anchor is renewed without carry-over, and a moment later the issuer under
+// the new one. Every running pod trusts the old anchor alone and has a leaf under
+// it: to roll any of them would part the mesh in two.
+func TestAnIssuerWhoseAnchorIsReplacedFirstLeavesItBehindToo(t *testing.T) {
+	ca := anchors(t, 2)
+	old, renewed := bundle.Of(ca[0].Cert), bundle.Of(ca[1].Cert)
+	life := bundletest.From(at(-60), 48*time.Hour)
+	mt := &v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}
+	before, after := issuerUnder(t, ca[0], life), issuerUnder(t, ca[1], life)
+	var status v1alpha1.MeshTrustStatus
+	look := func(second int, b bundle.Set, i published.Issuer) (needed bundle.Set) {
+		recordIssuer(&status, &observation{spec: mt.EffectiveSpec(), current: b, issuer: i}, at(second))
+		for _, e := range status.Issuer.Earlier {
+			needed = needed.Union(setOf(e.VerifiedBy, old.Union(renewed)))
+		}
+		return needed
+	}
+	look(0, old, before)
+	for n, i := range []published.Issuer{before, before, after, after} {
+		needed := look(1+n, renewed, i)
+		hold := rollout.Gate(rollout.GateFacts{Bundle: renewed, Issuer: i.Chain, Earlier: []bundle.Set{needed}}, at(1+n))
+		if hold.Reason != v1alpha1.BundleDoesNotTrustIssuer || !strings.Contains(hold.Message, ca[0].Fingerprint().Short()) {
+			t.Fatalf("look %d: %+v; want a hold that names the old anchor", n, hold)
+		}
+	}
+	status = v1alpha1.MeshTrustStatus{}
+	look(0, old, before)
+	look(1, renewed, before)
+	if needed := look(2, old.Union(renewed), before); !needed.Empty() {
+		t.Errorf("with the old anchor back in the bundle %v is needed", needed.Fingerprints())
+	}
+}
+
 func TestAnIssuerThatGoesLeavesItsAnchorsBehind(t *testing.T) {
 	ca := anchors(t, 2)
 	both := bundle.Of(ca[0].Cert, ca[1].Cert)
 	life := bundletest.From(at(-60), 48*time.Hour)
-	under := func(root *bundletest.CA) published.Issuer {
-		chain, err := bundle.ParseChain([]byte(root.Intermediate("identity", life).PEM()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return published.Issuer{Chain: chain}
-	}
+	under := func(root *bundletest.CA) published.Issuer { return issuerUnder(t, root, life) }
 	mt := &v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}
 	o := &observation{spec: mt.EffectiveSpec(), current: both, issuer: under(ca[0])}
 	var status v1alpha1.MeshTrustStatus

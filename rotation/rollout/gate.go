@@ -50,11 +50,21 @@ func Gate(f GateFacts, now time.Time) Hold {
 	}
 	for _, t := range []time.Time{now, at} {
 		if err := f.Bundle.Verify(f.Issuer, t); err != nil {
-			return Hold{v1alpha1.BundleDoesNotTrustIssuer, fmt.Sprintf(
-				"%v; put the anchor that signed the issuer back into the bundle, or renew the issuer under an anchor of the bundle", err)}
+			return Hold{v1alpha1.BundleDoesNotTrustIssuer, fmt.Sprintf("%v; put the anchor that signed the issuer back into the bundle%s", err, another(f))}
 		}
 	}
 	return Hold{}
+}
+
+// another is the second way out, where one before the issuer is known to have
+// been signed under the bundle: then the issuer was switched to a wrong one.
+// Otherwise the bundle was, and live leaves need what it lost: an issuer renewed
+// under what is left would be one that no running pod trusts.
+func another(f GateFacts) string {
+	if len(f.Earlier) == 0 {
+		return ""
+	}
+	return ", or renew the issuer under an anchor of the bundle"
 }
 
 func lacksNeeded(f GateFacts, now time.Time) Hold {

@@ -68,3 +68,23 @@ func TestNothingIsRolledTowardsABundleThatFailsTheIssuer(t *testing.T) {
 		})
 	}
 }
+
+// An issuer that is renewed under the only anchor left would be one that no
+// running pod trusts; so that is advised only where a wrong issuer came instead
+// of one under the bundle.
+func TestTheWaysOutOfAnIssuerThatIsNotTrusted(t *testing.T) {
+	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	long := bundletest.From(now.Add(-time.Hour), 1000*time.Hour)
+	root, other := bundletest.NewRoot(t, "root", long), bundletest.NewRoot(t, "other", long)
+	facts := rollout.GateFacts{Bundle: bundle.Of(root.Cert), Issuer: []*x509.Certificate{other.Intermediate("issuer", long).Cert}}
+	for earlier, want := range map[*bundletest.CA]bool{nil: false, root: true} {
+		if earlier != nil {
+			facts.Earlier = []bundle.Set{bundle.Of(earlier.Cert)}
+		}
+		got := rollout.Gate(facts, now).Message
+		if !strings.Contains(got, "put the anchor that signed the issuer back") || strings.Contains(got, "or renew the issuer") != want {
+			t.Errorf("with an issuer before under the bundle %t, the message is: %s", want, got)
+		}
+		facts.Earlier = nil
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +64,11 @@ func newCluster(t *testing.T, rotation v1alpha1.RotationSpec, components ...stri
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.apply(string(text))
+		documents := string(text)
+		if rotation.Layout != v1alpha1.LayoutInPlace {
+			documents = c.withoutSecrets(file, documents)
+		}
+		c.apply(documents)
 	}
 	config, err := l.ConfigFor(t.Context(), "reanchor-system", "reanchor-controller")
 	if err != nil {
@@ -71,6 +77,39 @@ func newCluster(t *testing.T, rotation v1alpha1.RotationSpec, components ...stri
 	c.as = clientOf(t, config)
 	c.store = &issuance.Store{Live: c.as, Client: c.as}
 	return c
+}
+
+// withoutSecrets takes the right on the issuer's Secret out of linkerd-rbac.yaml,
+// as that file has it for a MeshTrust that names the issuer by certificateRef.
+func (c *cluster) withoutSecrets(file, documents string) string {
+	c.Helper()
+	if filepath.Base(file) != "linkerd-rbac.yaml" {
+		return documents
+	}
+	c.mt.Spec.Issuer.CertificateRef = &v1alpha1.ObjectRef{Namespace: "linkerd", Name: "linkerd-identity-issuer"}
+	var out []string
+	for _, text := range split(documents) {
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
+			c.Fatal(err)
+		}
+		if rules, ok, _ := unstructured.NestedSlice(u.Object, "rules"); ok {
+			kept := slices.DeleteFunc(slices.Clone(rules), func(r any) bool {
+				resources, _, _ := unstructured.NestedStringSlice(r.(map[string]any), "resources")
+				return slices.Contains(resources, "secrets")
+			})
+			if len(kept) != len(rules)-1 {
+				c.Fatalf("%s has %d rules with Secrets, want one", file, len(rules)-len(kept))
+			}
+			u.Object["rules"] = kept
+		}
+		changed, err := yaml.Marshal(u.Object)
+		if err != nil {
+			c.Fatal(err)
+		}
+		out = append(out, string(changed))
+	}
+	return strings.Join(out, "---\n")
 }
 
 func clientOf(t *testing.T, config *rest.Config) client.Client {
@@ -631,7 +670,14 @@ func (c *cluster) readsNoKey() {
 		c.Fatal(err)
 	}
 	forbidden(c.T, "reading the anchor's Secret", c.as.Get(c.Context(), key, &corev1.Secret{}))
-	forbidden(c.T, "listing Secrets", c.as.List(c.Context(), &corev1.SecretList{}, client.InNamespace("cert-manager")))
+	for _, namespace := range []string{"cert-manager", "linkerd"} {
+		forbidden(c.T, "listing Secrets", c.as.List(c.Context(), &corev1.SecretList{}, client.InNamespace(namespace)))
+	}
+	key = client.ObjectKey{Namespace: "linkerd", Name: "linkerd-identity-issuer"}
+	if err := c.admin.Get(c.Context(), key, &corev1.Secret{}); err != nil {
+		c.Fatal(err)
+	}
+	forbidden(c.T, "reading the issuer's Secret", c.as.Get(c.Context(), key, &corev1.Secret{}))
 	stolen := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "cert-manager", Name: "stolen"}}
 	forbidden(c.T, "creating a Secret", c.as.Create(c.Context(), stolen))
 	mt := c.mt.DeepCopy()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/reanchor/reanchor/hack/lab"
 	"github.com/reanchor/reanchor/hack/lab/kubelet"
 	"github.com/reanchor/reanchor/hack/local"
+	"github.com/reanchor/reanchor/test/audit"
 )
 
 // atOnce is how many scenarios run side by side. They mostly wait.
@@ -57,15 +59,21 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (code int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
 	defer cancel()
-	if env.lab, err = lab.Start(ctx, lab.Options{CertManager: true, TrustManager: true, Progress: os.Stderr}); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, env.lab.Stop()) }()
 	var remove func()
 	if env.dir, remove, err = local.TempDir(); err != nil {
 		return 1, err
 	}
 	defer remove()
+	log, err := auditLog()
+	if err != nil {
+		return 1, err
+	}
+	if env.lab, err = lab.Start(ctx, lab.Options{
+		CertManager: true, TrustManager: true, Progress: os.Stderr, ExtraArgs: map[lab.Component][]string{lab.APIServer: log.Args()},
+	}); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, env.lab.Stop()) }()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return 1, err
@@ -77,7 +85,19 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer env.kubelet.Stop()
-	return runReanchor(ctx, m)
+	if code, err = runReanchor(ctx, m); code == 0 && err == nil && audit.EveryTest() {
+		err = leastPrivilege(log)
+	}
+	return code, err
+}
+
+// auditLog is kept apart from the logs of Reanchor.
+func auditLog() (*audit.Log, error) {
+	dir := filepath.Join(env.dir, "audit")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return audit.New(dir, local.Namespace, "reanchor-controller")
 }
 
 // runReanchor runs the tests while Reanchor runs.

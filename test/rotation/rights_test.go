@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab/linkerd"
+	"github.com/reanchor/reanchor/hack/local"
 )
 
 // grant gives the controller the rights of the manifests for this mesh: those of
@@ -61,9 +64,27 @@ func (w *world) grantFile(file string) {
 		if u.GetNamespace() == "" && filepath.Base(filepath.Dir(path)) == "controller" {
 			continue // cluster-wide, and there already
 		}
+		if u.GetKind() == "Role" && w.trust.Spec.Issuer.CertificateRef != nil && filepath.Base(file) == "linkerd-rbac.yaml" {
+			w.withoutSecrets(u) // as the file has it for such a MeshTrust
+		}
 		w.rename(u)
 		w.grantObject(u)
 	}
+}
+
+// withoutSecrets takes the rule that names a Secret out of a role.
+func (w *world) withoutSecrets(u *unstructured.Unstructured) {
+	w.Helper()
+	rules, _, err := unstructured.NestedSlice(u.Object, "rules")
+	w.check(err)
+	kept := slices.DeleteFunc(slices.Clone(rules), func(rule any) bool {
+		resources, _, _ := unstructured.NestedStringSlice(rule.(map[string]any), "resources")
+		return slices.Contains(resources, "secrets")
+	})
+	if len(kept) != len(rules)-1 {
+		w.Fatalf("%s %s has %d rules with Secrets, want one", u.GetKind(), u.GetName(), len(rules)-len(kept))
+	}
+	w.check(unstructured.SetNestedSlice(u.Object, kept, "rules"))
 }
 
 // grantObject creates a role or a binding.
@@ -79,6 +100,7 @@ func (w *world) rename(u *unstructured.Unstructured) {
 		return
 	}
 	suffix := "-" + w.Mesh.Mesh
+	installed.note(u.GetKind()+" "+u.GetName()+suffix, u.GetKind()+" "+u.GetName())
 	switch u.GetNamespace() {
 	case "linkerd":
 		u.SetNamespace(w.Mesh.Mesh)
@@ -122,4 +144,40 @@ func (w *world) renamed(name string, clusterIssuer bool) string {
 	default:
 		return name
 	}
+}
+
+// generations is a whole rotation of the default layout, under roles that name no
+// Secret but that of carried anchors. That they name no other is asked of the API
+// server, for a binding that is not of these files would count as well.
+func generations(t *testing.T) {
+	w := newWorld(t, smallGenerations("generations"), nil)
+	w.rotate()
+	run := w.complete(long)
+	w.rotated()
+	own := client.ObjectKey{Namespace: linkerd.TrustNamespace, Name: w.Mesh.Mesh + "-anchor-carried"}
+	if !w.maySecret("get", own) {
+		t.Errorf("the controller may not read Secret %s, which is its own: the test shows nothing", own)
+	}
+	next := client.ObjectKey{Namespace: linkerd.TrustNamespace, Name: run.Status.ToAnchor.SecretName}
+	for _, key := range []client.ObjectKey{w.IssuerKey(), w.AnchorKey(), next, {Namespace: w.Mesh.Mesh}, {Namespace: linkerd.TrustNamespace}, {}} {
+		for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
+			if w.maySecret(verb, key) {
+				t.Errorf("the controller may %s Secret %q", verb, key)
+			}
+		}
+	}
+}
+
+// maySecret asks whether the controller has a verb on a Secret; on all of a
+// namespace, or of the cluster, where the key is not whole.
+func (w *world) maySecret(verb string, key client.ObjectKey) bool {
+	w.Helper()
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: "system:serviceaccount:" + local.Namespace + ":reanchor-controller",
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Verb: verb, Resource: "secrets", Version: "v1", Namespace: key.Namespace, Name: key.Name,
+		},
+	}}
+	w.check(w.Client.Create(w.Context(), review))
+	return review.Status.Allowed
 }

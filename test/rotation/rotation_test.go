@@ -33,6 +33,7 @@ func TestRotations(t *testing.T) {
 		"an anchor that vanished from the bundle is put back":                                                             vanished,
 		"an old anchor that is overwritten too early is put back":                                                         copiedTooEarly,
 		"an issuer that is switched too early is switched back":                                                           switchedTooEarly,
+		"an issuer that identity cannot verify yet is skipped":                                                            skipped,
 		"a previous-anchor Secret that is deleted comes back":                                                             previousDeleted,
 		"the hazard is held back in place":                                                                                hazardHeld,
 		"from the documented layout to generations without a restart":                                                     migrated,
@@ -70,20 +71,33 @@ func handsOff(t *testing.T) {
 	w := newWorld(t, linkerd.Options{Workloads: 40, Namespaces: 6, Rate: 120, Foreign: true}, func(mt *v1alpha1.MeshTrust) {
 		mt.Spec.Rollout = v1alpha1.RolloutSpec{} // the default budget
 	})
+	before, began := w.Proxies.Stats().Handshakes, time.Now()
 	w.rotate()
+	w.startNarrow()
 	w.complete(long)
+	handshakes, took := w.Proxies.Stats().Handshakes-before, time.Since(began)
 	w.eventually(long, func() error { return atLeast(w, 20_000) })
 	w.rotated()
+	w.watched(handshakes, took)
 	if n, most := w.Score().MaxUnavailable, 5; n > most {
 		t.Errorf("%d pods were missing at the worst, want at most %d: a tenth of the workloads", n, most)
 	}
 }
 
-func generations(t *testing.T) {
-	w := newWorld(t, smallGenerations("generations"), nil)
-	w.rotate()
-	w.complete(long)
-	w.rotated()
+// blind is for how long a failure of the whole mesh may have gone unseen: less
+// than the pods of a workload take to be replaced, on a machine that is as busy
+// as the other scenarios make it.
+const blind = 2 * time.Second
+
+// watched fails unless handshakes were dense enough to see what happens to a mesh:
+// 50 a second, and no long pause.
+func (w *world) watched(handshakes int, took time.Duration) {
+	w.Helper()
+	rate, pause := float64(handshakes)/took.Seconds(), w.Proxies.Stats().LongestPause
+	w.Logf("%d handshakes in %s, %.0f a second; the longest pause between two was %s", handshakes, took.Round(time.Second), rate, pause.Round(time.Millisecond))
+	if rate < 50 || pause > blind {
+		w.Errorf("want 50 handshakes a second and no pause longer than %s", blind)
+	}
 }
 
 func ownWriter(t *testing.T) {

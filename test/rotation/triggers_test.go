@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/reanchor/reanchor/api/v1alpha1"
 )
 
@@ -47,13 +50,28 @@ func observed(t *testing.T) {
 	}
 }
 
+// One run is kept: when that of the schedule has ended, the one before it, which
+// was given up before it had begun, is deleted.
 func scheduled(t *testing.T) {
 	var at time.Time
 	w := newWorld(t, smallGenerations("scheduled"), func(mt *v1alpha1.MeshTrust) {
 		at = time.Now().UTC().Truncate(time.Minute).Add(2 * time.Minute)
 		mt.Spec.Rotation.Schedule = fmt.Sprintf("%d %d * * *", at.Minute(), at.Hour())
+		mt.Spec.Rotation.HistoryLimit = new(int32(1))
 	})
+	w.check(w.Client.Create(t.Context(), &v1alpha1.AnchorRotation{
+		ObjectMeta: metav1.ObjectMeta{Name: w.Mesh.Mesh + "-before"},
+		Spec:       v1alpha1.AnchorRotationSpec{MeshTrustRef: v1alpha1.ClusterObjectRef{Name: w.Mesh.Mesh}, Abort: true},
+	}))
+	before := w.awaitRun(time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
 	run := w.complete(long)
+	w.eventually(20*time.Second, func() error {
+		err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(before), &v1alpha1.AnchorRotation{})
+		if err == nil {
+			err = fmt.Errorf("run %s is there still: one is to be kept", before.Name)
+		}
+		return client.IgnoreNotFound(err)
+	})
 	w.triggered(v1alpha1.TriggerSchedule)
 	if late := run.CreationTimestamp.Sub(at); late < 0 || late > 20*time.Second {
 		t.Errorf("the run was created %s after its time", late)

@@ -11,13 +11,13 @@ import (
 )
 
 // aborts are rotations that are given up from every phase that lasts before
-// Narrow, and in the seconds before those. In place, where the way back leads to a
-// copy of the old anchor, one is before the switch and one behind it.
+// Narrow, and in the seconds before those; with them go those that the user
+// interferes with otherwise.
 func aborts() map[string]func(*testing.T) {
-	out := map[string]func(*testing.T){}
+	out := interferences()
 	for layout, phases := range map[v1alpha1.Layout][]v1alpha1.Phase{
 		v1alpha1.LayoutGenerations: {"", v1alpha1.PhaseRolling, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseDrainLeaves},
-		v1alpha1.LayoutInPlace:     {v1alpha1.PhaseRolling, v1alpha1.PhaseDrainLeaves},
+		v1alpha1.LayoutInPlace:     {v1alpha1.PhaseRolling, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseDrainLeaves},
 	} {
 		for _, phase := range phases {
 			name := fmt.Sprintf("an abort in %s, %s, ends on the old anchor", cmp.Or(phase, "its first seconds"), layout)

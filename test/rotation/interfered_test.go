@@ -1,0 +1,266 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
+)
+
+// interferences are scenarios in which the user handles AnchorRotations in other
+// ways than to wait for one.
+func interferences() map[string]func(*testing.T) {
+	return map[string]func(*testing.T){
+		"a run that is deleted midway is followed by one that goes on with its anchors":        deleted,
+		"runs that are created at once go one after another, and the last but one anchor goes": queued,
+	}
+}
+
+// deleted: the object goes at once, and what was begun is not left so.
+func deleted(t *testing.T) {
+	o := smallGenerations("deleted")
+	o.ReadyDelay = 2 * time.Second
+	w := newWorld(t, o, oneByOne)
+	w.rotate()
+	to := w.toAnchor()
+	w.halfRolled()
+	run, err := w.run(t.Context())
+	w.check(err)
+	if !controllerutil.ContainsFinalizer(run, v1alpha1.RotationFinalizer) {
+		t.Errorf("the run in force has the finalizers %v, want %s", run.Finalizers, v1alpha1.RotationFinalizer)
+	}
+	w.check(w.Client.Delete(t.Context(), run))
+	w.eventually(20*time.Second, func() error {
+		next, err := w.run(t.Context())
+		if err == nil && next.UID == run.UID {
+			err = fmt.Errorf("the run that was deleted is there still: %s", describeRun(next))
+		}
+		return err
+	})
+	next := w.complete(long)
+	w.triggered(v1alpha1.TriggerObserved)
+	if next.Status.FromAnchor.Fingerprint != w.before || next.Status.ToAnchor.Fingerprint != to.Fingerprint {
+		t.Errorf("the next run leads from %.8s to %.8s, want from %.8s to %.8s",
+			next.Status.FromAnchor.Fingerprint, next.Status.ToAnchor.Fingerprint, w.before, to.Fingerprint)
+	}
+	w.rotated()
+}
+
+// queued: three runs at once. The first is suspended midway, and nothing of it is
+// written meanwhile. Each of the others waits until the one before has ended. The
+// second keeps the generation that the first has made, since a mistake could be
+// healed with it; the third deletes it.
+func queued(t *testing.T) {
+	o := smallGenerations("queued")
+	o.Workloads, o.Rate, o.Times.Leaf, o.Times.InjectorLags = 2, 10, 10*time.Second, []time.Duration{time.Second, 2 * time.Second}
+	w := newWorld(t, o, nil)
+	w.converged()
+	names := w.queue(3)
+	w.waitsFor(names[1], names[0])
+	w.waitsFor(names[2], names[0])
+	w.suspended(names[0])
+	made := []string{w.AnchorKey().Name}
+	var ended time.Time
+	for i, name := range names {
+		run := w.ended(name)
+		if began := run.Status.Steps[0].StartedAt.Time; began.Before(ended) {
+			t.Errorf("run %s began %s before the one before it ended", name, ended.Sub(began))
+		}
+		ended = apimeta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionComplete).LastTransitionTime.Time
+		made = append(made, run.Status.ToAnchor.SecretName)
+		if i < 2 {
+			w.check(w.certificates(made...))
+		}
+	}
+	w.eventually(20*time.Second, func() error { return w.certificates(made[0], made[2], made[3]) })
+	w.unharmed()
+	w.replaced()
+	for _, r := range w.History.Restarted() {
+		if !r.ControlPlane && (r.Templates != len(names) || r.Replaced != len(names)*r.Pods) {
+			t.Errorf("%s %s/%s had %d new templates and %d of its %d pods replaced, want %d rolls", r.Kind, r.Namespace, r.Name, r.Templates, r.Replaced, r.Pods, len(names))
+		}
+	}
+}
+
+// queue creates so many runs, and returns their names in the order of their turns:
+// that of their creation, and of their names in one second.
+func (w *world) queue(runs int) []string {
+	w.Helper()
+	var names []string
+	for i := range runs {
+		run := &v1alpha1.AnchorRotation{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", w.Mesh.Mesh, i+1)},
+			Spec:       v1alpha1.AnchorRotationSpec{MeshTrustRef: v1alpha1.ClusterObjectRef{Name: w.Mesh.Mesh}},
+		}
+		w.check(w.Client.Create(w.Context(), run))
+		names = append(names, run.Name)
+	}
+	return names
+}
+
+// waitsFor fails unless a run says that it waits for another.
+func (w *world) waitsFor(name, other string) {
+	w.Helper()
+	w.eventually(20*time.Second, func() error {
+		run, err := w.runNamed(name)
+		if err != nil {
+			return err
+		}
+		c := apimeta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionBlocked)
+		if c == nil || c.Status != metav1.ConditionTrue || c.Reason != string(v1alpha1.AnotherRotation) || !strings.Contains(c.Message, other) || len(run.Status.Steps) > 0 {
+			return fmt.Errorf("want a run that waits for %s, have %s", other, describeRun(run))
+		}
+		return nil
+	})
+}
+
+func (w *world) runNamed(name string) (*v1alpha1.AnchorRotation, error) {
+	run := &v1alpha1.AnchorRotation{}
+	return run, w.Client.Get(w.Context(), client.ObjectKey{Name: name}, run)
+}
+
+// ended waits until a run is complete.
+func (w *world) ended(name string) *v1alpha1.AnchorRotation {
+	w.Helper()
+	var run *v1alpha1.AnchorRotation
+	w.eventually(long, func() (err error) {
+		if run, err = w.runNamed(name); err == nil && !isTrue(run, v1alpha1.ConditionComplete) {
+			err = fmt.Errorf("want a run that is complete, have %s", describeRun(run))
+		}
+		return err
+	})
+	return run
+}
+
+// suspended suspends a run while the pods are rolled. The rolling is the
+// MeshTrust's and goes on, so that the run could switch the issuer; it writes
+// nothing until it is told to go on.
+func (w *world) suspended(name string) {
+	w.Helper()
+	w.awaitStep(name, v1alpha1.PhaseRolling)
+	w.set(name, true)
+	w.eventually(2*time.Minute, func() error {
+		if done, all := w.rolled(); done < all {
+			return fmt.Errorf("%d of %d workloads are rolled", done, all)
+		}
+		return nil
+	})
+	w.awaitTrust(2*time.Minute, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
+	var before string
+	w.eventually(10*time.Second, func() (err error) {
+		run, err := w.runNamed(name)
+		if err != nil {
+			return err
+		}
+		if c := apimeta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionProgressing); !strings.Contains(c.Message, "suspend") {
+			return fmt.Errorf("the run does not say that it is suspended: %s", describeRun(run))
+		}
+		before, err = w.written(w.Context())
+		return err
+	})
+	w.holds(8*time.Second, func() error {
+		now, err := w.written(w.Context())
+		if err == nil && now != before {
+			err = fmt.Errorf("while the run was suspended %s was written, and before %s", now, before)
+		}
+		return err
+	})
+	w.check(w.unswitched())
+	w.set(name, false)
+}
+
+// awaitStep waits until a run has reached a phase.
+func (w *world) awaitStep(name string, phase v1alpha1.Phase) {
+	w.Helper()
+	w.eventually(2*time.Minute, func() error {
+		run, err := w.runNamed(name)
+		if err == nil && !slices.ContainsFunc(run.Status.Steps, func(s v1alpha1.RotationStep) bool { return s.Phase == phase }) {
+			err = fmt.Errorf("want phase %s; %s", phase, describeRun(run))
+		}
+		return err
+	})
+}
+
+// set suspends a run, or has it go on.
+func (w *world) set(name string, suspend bool) {
+	w.Helper()
+	patch := fmt.Appendf(nil, `{"spec":{"suspend":%t}}`, suspend)
+	run := &v1alpha1.AnchorRotation{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	w.check(w.Client.Patch(w.Context(), run, client.RawPatch("application/merge-patch+json", patch)))
+}
+
+// written is the state of everything that a rotation writes but for statuses: the
+// resourceVersions of the mesh's Certificates, of the ClusterIssuer, of the bundle
+// and of the Deployment of identity.
+func (w *world) written(ctx context.Context) (string, error) {
+	anchors, err := w.anchorCertificates(ctx)
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	for i := range anchors {
+		fmt.Fprintf(&out, "%s=%s ", anchors[i].GetName(), anchors[i].GetResourceVersion())
+	}
+	for _, x := range []struct {
+		client.Object
+		client.ObjectKey
+	}{
+		{certManagers("ClusterIssuer"), client.ObjectKey{Name: w.ClusterIssuer}},
+		{linkerd.Certificate(), w.IssuerKey()},
+		{&corev1.ConfigMap{}, w.BundleKey()},
+	} {
+		if err := w.Client.Get(ctx, x.ObjectKey, x.Object); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&out, "%s=%s ", x.Object.GetName(), x.Object.GetResourceVersion())
+	}
+	var identity appsv1.Deployment
+	err = w.Client.Get(ctx, client.ObjectKey{Namespace: w.Mesh.Mesh, Name: linkerd.ComponentIdentity}, &identity)
+	fmt.Fprintf(&out, "identity=%d", identity.Generation)
+	return out.String(), err
+}
+
+// anchorCertificates are the first Certificate of the anchor, which the user made,
+// and the generations that came later.
+func (w *world) anchorCertificates(ctx context.Context) ([]unstructured.Unstructured, error) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(certManagers("CertificateList").GroupVersionKind())
+	if err := w.Client.List(ctx, list, client.InNamespace(linkerd.TrustNamespace)); err != nil {
+		return nil, fmt.Errorf("listing Certificates: %w", err)
+	}
+	return slices.DeleteFunc(list.Items, func(u unstructured.Unstructured) bool {
+		return u.GetName() != w.AnchorKey().Name && u.GetLabels()[v1alpha1.AnchorOfLabel] != w.Mesh.Mesh
+	}), nil
+}
+
+// certificates is nil when the anchors' Certificates have just these names.
+func (w *world) certificates(want ...string) error {
+	anchors, err := w.anchorCertificates(w.Context())
+	if err != nil {
+		return err
+	}
+	var have []string
+	for i := range anchors {
+		have = append(have, anchors[i].GetName())
+	}
+	slices.Sort(have)
+	want = slices.Sorted(slices.Values(want))
+	if diff := cmp.Diff(want, have); diff != "" {
+		return fmt.Errorf("the anchors' Certificates (-want +got):\n%s", diff)
+	}
+	return nil
+}

@@ -3,12 +3,15 @@ package rotation
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -83,17 +86,64 @@ func unready(t *testing.T) {
 	w.rotate()
 	w.awaitBlockers(3*time.Minute, "Deployment "+ns+"/stuck")
 	w.awaitTrust(time.Minute, v1alpha1.ConditionRolloutHealthy, "False", "")
+	blocked := apimeta.FindStatusCondition(w.awaitRun(time.Minute, v1alpha1.ConditionBlocked, "").Status.Conditions, v1alpha1.ConditionBlocked)
+	w.eventually(20*time.Second, func() error { return w.warned(blocked.Reason) })
+	w.eventually(20*time.Second, func() error { return w.blockedMetric(1) })
 	w.holds(20*time.Second, w.unswitched)
 	w.unharmed()
 	label(`"room"`)
+	w.eventually(time.Minute, func() error { return w.blockedMetric(0) })
 	w.complete(long)
+	w.check(w.blockedMetric(0))
 	w.rotated()
 }
 
-// A bare pod, a Job and a namespace that has opted out are not rolled. The issuer
-// waits for each by its name. The Job ends, the namespace opts in again, the pod is
-// acknowledged: then the rotation goes on, and the pod, which nobody waits for any
-// more, is the only one whose handshakes fail.
+// warned is nil when a Warning on the mesh's run has the reason.
+func (w *world) warned(reason string) error {
+	run, err := w.run(w.Context())
+	if err != nil {
+		return err
+	}
+	var list eventsv1.EventList
+	if err := w.Client.List(w.Context(), &list); err != nil {
+		return err
+	}
+	var have []string
+	for i := range list.Items {
+		if e := &list.Items[i]; e.Regarding.Kind == "AnchorRotation" && e.Regarding.UID == run.UID {
+			if e.Type == corev1.EventTypeWarning && e.Reason == reason {
+				return nil
+			}
+			have = append(have, e.Type+" "+e.Reason)
+		}
+	}
+	return fmt.Errorf("want the event Warning %s on run %s, have %q", reason, run.Name, have)
+}
+
+// blockedMetric is nil when the controller shows the rotation of the mesh as
+// blocked, 1, or not, 0.
+func (w *world) blockedMetric(want int) error {
+	text, err := metrics()
+	if err != nil {
+		return err
+	}
+	series := fmt.Sprintf("reanchor_rotation_blocked{mesh=%q} ", w.Mesh.Mesh)
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, series); ok {
+			if strings.TrimSpace(value) != fmt.Sprint(want) {
+				return fmt.Errorf("want %s%d, have %s", series, want, value)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("there is no metric %s", series)
+}
+
+// A bare pod, a Job, a pod whose owner is of a kind that nobody knows how to restart
+// and a namespace that has opted out are not rolled. The issuer waits for each by
+// its name. The Job ends, the owner goes and its pod with it, the namespace opts in
+// again, the bare pod is acknowledged: then the rotation goes on, and that pod,
+// which nobody waits for any more, is the only one whose handshakes fail.
 func blocked(t *testing.T) {
 	w := newWorld(t, small("blocked"), nil)
 	ns, out := w.Namespace(0), w.Namespace(1)
@@ -105,11 +155,13 @@ func blocked(t *testing.T) {
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "job"}, Spec: batchv1.JobSpec{Template: linkerd.Template("job")}}
 	job.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	w.check(w.Client.Create(t.Context(), job))
-	w.live(ns, "bare")
-	w.live(ns, "job")
+	owner := w.owned(ns, "owned")
+	for _, app := range []string{"bare", "job", "owned"} {
+		w.live(ns, app)
+	}
 
 	w.rotate()
-	blockers := []string{"Job " + ns + "/job", "Pod " + ns + "/bare"}
+	blockers := []string{"Job " + ns + "/job", "Pod " + ns + "/bare", "ConfigMap " + ns + "/owned"}
 	for _, workload := range w.Workloads() {
 		if workload.Namespace == out {
 			blockers = append(blockers, workload.Kind+" "+out+"/"+workload.Name)
@@ -125,6 +177,7 @@ func blocked(t *testing.T) {
 	})
 	w.awaitBlockers(time.Minute, slices.DeleteFunc(slices.Clone(blockers), func(b string) bool { return b == "Pod "+ns+"/bare" })...)
 	w.finish(ns, "job")
+	w.check(w.Client.Delete(t.Context(), owner))
 	w.optOut(out, "null")
 	w.awaitPhase(3*time.Minute, v1alpha1.PhaseSwitchIssuer)
 	w.unharmed()
@@ -136,6 +189,22 @@ func blocked(t *testing.T) {
 			t.Errorf("a handshake failed that the acknowledged pod had no part in: %s", f)
 		}
 	}
+}
+
+// owned makes a pod and its owner, an object of a kind that owns no pods but by an
+// operator that nobody knows. A ConfigMap is one that the garbage collector knows.
+func (w *world) owned(namespace, name string) (owner *corev1.ConfigMap) {
+	w.Helper()
+	owner = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	w.check(w.Client.Create(w.Context(), owner))
+	template := linkerd.Template(name)
+	w.check(w.Client.Create(w.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name, Labels: template.Labels, Annotations: template.Annotations,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))},
+		}, Spec: template.Spec,
+	}))
+	return owner
 }
 
 // optOut sets the annotation of a namespace to a JSON value.

@@ -168,14 +168,20 @@ func tellEvents(t *testing.T) {
 
 func tellMetrics(t *testing.T) {
 	t.Helper()
+	text, err := metrics()
+	if err != nil || !strings.Contains(text, "reanchor_") {
+		t.Fatalf("the metrics could not be read: %v", err)
+	}
+	tell("metrics", text)
+}
+
+// metrics are those that the controller serves at this moment.
+func metrics() (string, error) {
 	answer, err := http.Get("http://" + env.metrics + "/metrics")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
-	if err != nil || !strings.Contains(string(text), "reanchor_") {
-		t.Fatalf("the metrics could not be read: %v", err)
-	}
-	tell("metrics", string(text))
+	return string(text), err
 }

@@ -14,13 +14,13 @@ type RolloutSpec struct {
 	// maxConcurrent is how many workloads roll at a time: a count, or a percent
 	// of the mesh's workloads, rounded up (10%).
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1",message="write a count of workloads, 1 or more, or a percent from \"1%\" to \"100%\"; to stop rolling set paused: true"
+	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1 && self <= 500",message="write a count of workloads from 1 to 500, or a percent from \"1%\" to \"100%\"; to stop rolling set paused: true"
 	MaxConcurrent *intstr.IntOrString `json:"maxConcurrent,omitempty"`
 
 	// maxConcurrentPerNamespace is how many workloads of one namespace roll at
 	// a time (1).
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= 1",message="write a count of workloads, 1 or more; to stop rolling set paused: true"
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 500",message="write a count of workloads from 1 to 500; to stop rolling set paused: true"
 	MaxConcurrentPerNamespace *int32 `json:"maxConcurrentPerNamespace,omitempty"`
 
 	// windows are when rolls may start. None: always.
@@ -36,7 +36,7 @@ type RolloutSpec struct {
 	// failureThreshold is how many workloads may fail to roll before rolling
 	// stops (3).
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= 1",message="write the count of failed workloads that stops the rollout, 1 or more"
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 100",message="write the count of failed workloads that stops the rollout, from 1 to 100"
 	FailureThreshold *int32 `json:"failureThreshold,omitempty"`
 
 	// progressDeadline is how long a workload may go without progress before

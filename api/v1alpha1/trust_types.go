@@ -28,13 +28,13 @@ type BundleSpec struct {
 type PropagationSpec struct {
 	// environment is the bound for an env variable with a reference (10s).
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="write a duration such as 10s, 2m30s or 0s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('0s')",message="write a duration such as 10s, 2m30s or 0s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	Environment *metav1.Duration `json:"environment,omitempty"`
 	// file is the bound for a mounted file (150s).
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="write a duration such as 150s, 2m30s or 0s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('0s')",message="write a duration such as 150s, 2m30s or 0s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	File *metav1.Duration `json:"file,omitempty"`
@@ -138,7 +138,7 @@ type AdmissionSpec struct {
 	// clockSkew is how far clocks may be apart: an anchor counts as expired
 	// only when it is so on every clock (5m).
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="write a duration such as 5m, 90s or 0s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('0s')",message="write a duration such as 5m, 90s or 0s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	ClockSkew *metav1.Duration `json:"clockSkew,omitempty"`

@@ -10,7 +10,7 @@ import (
 const (
 	anyDuration      = "write a duration such as"
 	positiveDuration = "write a duration longer than zero"
-	percentOrCount   = `write a count of workloads, 1 or more, or a percent from "1%" to "100%"`
+	percentOrCount   = `write a count of workloads from 1 to 500, or a percent from "1%" to "100%"`
 	cronFields       = "write five cron fields (minute hour day month weekday)"
 )
 
@@ -116,34 +116,39 @@ func meshTrustCases() map[string]validationCase {
 func rolloutCases() map[string]validationCase {
 	spec := func(rollout string) string { return `{profile: Linkerd, rollout: {` + rollout + `}}` }
 	return map[string]validationCase{
-		"a count":                {spec: spec(`maxConcurrent: 1`)},
-		"one percent":            {spec: spec(`maxConcurrent: 1%`)},
-		"all":                    {spec: spec(`maxConcurrent: 100%`)},
-		"a count of zero":        {spec(`maxConcurrent: 0`), []string{percentOrCount + "; to stop rolling set paused: true"}},
-		"zero percent":           {spec(`maxConcurrent: 0%`), []string{percentOrCount}},
-		"more than all":          {spec(`maxConcurrent: 101%`), []string{percentOrCount}},
-		"a count in quotes":      {spec(`maxConcurrent: "5"`), []string{percentOrCount}},
-		"half a percent":         {spec(`maxConcurrent: 0.5%`), []string{percentOrCount}},
-		"none in a namespace":    {spec(`maxConcurrentPerNamespace: 0`), []string{"write a count of workloads, 1 or more; to stop rolling set paused: true"}},
-		"a threshold of zero":    {spec(`failureThreshold: 0`), []string{"write the count of failed workloads that stops the rollout, 1 or more"}},
-		"a deadline of zero":     {spec(`progressDeadline: 0s`), []string{positiveDuration + ", such as 10m"}},
-		"a deadline in words":    {spec(`progressDeadline: soon`), []string{positiveDuration + ", such as 10m"}},
-		"no attempts":            {spec(`maxAttempts: 0`), []string{"write a count of attempts from 1 to 10"}},
-		"eleven attempts":        {spec(`maxAttempts: 11`), []string{"write a count of attempts from 1 to 10"}},
-		"a policy not known":     {spec(`policies: {retired: Sometimes}`), []string{`supported values: "Never", "InWindow", "Always"`}},
-		"windows":                {spec: spec(`windows: [{schedule: "0 22 * * 1-5", duration: 4h, timeZone: Europe/Berlin}, {schedule: "*/15 0-6 1,15 JAN-MAR SUN", duration: 1h30m}], outsideWindows: Never`)},
-		"a window never open":    {spec(`windows: [{schedule: "0 22 * * *", duration: 0s}]`), []string{positiveDuration + ", such as 4h"}},
-		"a window of days":       {spec(`windows: [{schedule: "0 22 * * *", duration: 2d}]`), []string{positiveDuration + ", such as 4h"}},
-		"a window without end":   {spec(`windows: [{schedule: "0 22 * * *"}]`), []string{"spec.rollout.windows[0].duration: Required value"}},
-		"a window without start": {spec(`windows: [{schedule: "", duration: 1h}]`), []string{cronFields}},
-		"six cron fields":        {spec(`windows: [{schedule: "0 0 22 * * *", duration: 1h}]`), []string{cronFields}},
-		"a cron word":            {spec(`windows: [{schedule: "@daily", duration: 1h}]`), []string{cronFields}},
-		"a zone in hours":        {spec(`windows: [{schedule: "0 22 * * *", duration: 1h, timeZone: "+02:00"}]`), []string{"write an IANA time zone, such as Europe/Berlin or UTC"}},
-		"the zone of a machine":  {spec(`windows: [{schedule: "0 22 * * *", duration: 1h, timeZone: Local}]`), []string{"write an IANA time zone"}},
-		"waves":                  {spec: spec(`waves: [{name: batch-jobs, namespaceSelector: {matchLabels: {tier: batch}}}, {name: rest, namespaceSelector: {}}]`)},
-		"two waves of one name":  {spec(`waves: [{name: a, namespaceSelector: {}}, {name: a, namespaceSelector: {}}]`), []string{"spec.rollout.waves[1]: Duplicate value"}},
-		"a wave without name":    {spec(`waves: [{name: "", namespaceSelector: {}}]`), []string{"write lower-case letters, digits and hyphens"}},
-		"a wave of nothing":      {spec(`waves: [{name: a}]`), []string{"spec.rollout.waves[0].namespaceSelector: Required value"}},
+		"a count":                         {spec: spec(`maxConcurrent: 1`)},
+		"one percent":                     {spec: spec(`maxConcurrent: 1%`)},
+		"all":                             {spec: spec(`maxConcurrent: 100%`)},
+		"a count of zero":                 {spec(`maxConcurrent: 0`), []string{percentOrCount + "; to stop rolling set paused: true"}},
+		"zero percent":                    {spec(`maxConcurrent: 0%`), []string{percentOrCount}},
+		"more than all":                   {spec(`maxConcurrent: 101%`), []string{percentOrCount}},
+		"a count in quotes":               {spec(`maxConcurrent: "5"`), []string{percentOrCount}},
+		"half a percent":                  {spec(`maxConcurrent: 0.5%`), []string{percentOrCount}},
+		"none in a namespace":             {spec(`maxConcurrentPerNamespace: 0`), []string{"write a count of workloads from 1 to 500; to stop rolling set paused: true"}},
+		"more at once than status lists":  {spec(`maxConcurrent: 501`), []string{percentOrCount}},
+		"a count that no integer holds":   {spec(`maxConcurrent: 3000000000`), []string{percentOrCount}},
+		"more failures than status lists": {spec(`failureThreshold: 101`), []string{"from 1 to 100"}},
+		"a skew that no duration holds":   {`{profile: Linkerd, admission: {clockSkew: 9999999h}}`, []string{"admission.clockSkew"}},
+		"a bound that no duration holds":  {`{profile: Linkerd, bundle: {propagation: {environment: 9999999h}}}`, []string{"propagation.environment"}},
+		"a threshold of zero":             {spec(`failureThreshold: 0`), []string{"write the count of failed workloads that stops the rollout, from 1 to 100"}},
+		"a deadline of zero":              {spec(`progressDeadline: 0s`), []string{positiveDuration + ", such as 10m"}},
+		"a deadline in words":             {spec(`progressDeadline: soon`), []string{positiveDuration + ", such as 10m"}},
+		"no attempts":                     {spec(`maxAttempts: 0`), []string{"write a count of attempts from 1 to 10"}},
+		"eleven attempts":                 {spec(`maxAttempts: 11`), []string{"write a count of attempts from 1 to 10"}},
+		"a policy not known":              {spec(`policies: {retired: Sometimes}`), []string{`supported values: "Never", "InWindow", "Always"`}},
+		"windows":                         {spec: spec(`windows: [{schedule: "0 22 * * 1-5", duration: 4h, timeZone: Europe/Berlin}, {schedule: "*/15 0-6 1,15 JAN-MAR SUN", duration: 1h30m}], outsideWindows: Never`)},
+		"a window never open":             {spec(`windows: [{schedule: "0 22 * * *", duration: 0s}]`), []string{positiveDuration + ", such as 4h"}},
+		"a window of days":                {spec(`windows: [{schedule: "0 22 * * *", duration: 2d}]`), []string{positiveDuration + ", such as 4h"}},
+		"a window without end":            {spec(`windows: [{schedule: "0 22 * * *"}]`), []string{"spec.rollout.windows[0].duration: Required value"}},
+		"a window without start":          {spec(`windows: [{schedule: "", duration: 1h}]`), []string{cronFields}},
+		"six cron fields":                 {spec(`windows: [{schedule: "0 0 22 * * *", duration: 1h}]`), []string{cronFields}},
+		"a cron word":                     {spec(`windows: [{schedule: "@daily", duration: 1h}]`), []string{cronFields}},
+		"a zone in hours":                 {spec(`windows: [{schedule: "0 22 * * *", duration: 1h, timeZone: "+02:00"}]`), []string{"write an IANA time zone, such as Europe/Berlin or UTC"}},
+		"the zone of a machine":           {spec(`windows: [{schedule: "0 22 * * *", duration: 1h, timeZone: Local}]`), []string{"write an IANA time zone"}},
+		"waves":                           {spec: spec(`waves: [{name: batch-jobs, namespaceSelector: {matchLabels: {tier: batch}}}, {name: rest, namespaceSelector: {}}]`)},
+		"two waves of one name":           {spec(`waves: [{name: a, namespaceSelector: {}}, {name: a, namespaceSelector: {}}]`), []string{"spec.rollout.waves[1]: Duplicate value"}},
+		"a wave without name":             {spec(`waves: [{name: "", namespaceSelector: {}}]`), []string{"write lower-case letters, digits and hyphens"}},
+		"a wave of nothing":               {spec(`waves: [{name: a}]`), []string{"spec.rollout.waves[0].namespaceSelector: Required value"}},
 	}
 }
 

@@ -79,6 +79,5 @@ func rancherAgent(renew renewal, component checker.Component) []File {
 		pki("*-ca.crt", "ca", checker.CA, component),
 		pki("client-*.crt", "client", checker.Client, component),
 		rancherKubeconfig(component),
-		File{Glob: "*.crt"},
-	), Backups("")...)
+	), Anything("")...)
 }

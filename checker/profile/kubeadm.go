@@ -50,7 +50,7 @@ func kubeadmPKI() []File {
 		pki("etcd/ca.crt", "ca", checker.CA, checker.Etcd),
 		pki("*ca.crt", "ca", checker.CA, checker.APIServer),
 	)
-	files = append(files, File{Glob: "sa.key", Use: checker.Use{Role: "service-account-key"}})
+	files = append(files, File{Glob: "sa.key", Key: true, Use: checker.Use{Role: "service-account-key"}})
 	return append(files, catchAll()...)
 }
 

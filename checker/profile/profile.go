@@ -43,6 +43,9 @@ type File struct {
 	// Backup files have the name of one. They are reported when they hold a
 	// certificate; other files with such names are nobody's business.
 	Backup bool
+	// Key files are private keys. They are judged with the certificate that they
+	// belong to; one that belongs to none, by its mode.
+	Key bool
 	checker.Use
 }
 
@@ -69,10 +72,17 @@ func All() []Profile {
 }
 
 // catchAll are the patterns that end a root.
-func catchAll() []File {
-	return append([]File{
-		{Glob: "**/*.crt"}, {Glob: "**/*.cert"}, {Glob: "**/*.pem"},
-	}, Backups("**/")...)
+func catchAll() []File { return Anything("**/") }
+
+// Anything are the patterns of every file that may hold a certificate, a
+// request, a revocation list or a key, below a prefix.
+func Anything(prefix string) []File {
+	var files []File
+	for _, extension := range []string{"crt", "cert", "cer", "pem", "der", "csr", "crl"} {
+		files = append(files, File{Glob: prefix + "*." + extension})
+	}
+	files = append(files, File{Glob: prefix + "*.key", Key: true})
+	return append(files, Backups(prefix)...)
 }
 
 // BackupSuffixes end the names of copies that people, editors and packages

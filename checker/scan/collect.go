@@ -23,6 +23,8 @@ type found struct {
 	// kubeconfig files must be one. Sniffed files are dropped unless they are,
 	// backups unless they hold a certificate.
 	kubeconfig, sniffed, backup bool
+	// key files are dropped unless they hold a private key.
+	key bool
 	// keyRef is the key's path where a kubeconfig names it.
 	keyRef string
 	// otherContext is true while only kubeconfigs refer to it whose
@@ -127,13 +129,10 @@ func (c *collection) path(ctx context.Context, p string) {
 // directoryPatterns are the files of interest in a directory without a profile.
 func directoryPatterns() []profile.File {
 	var files []profile.File
-	for _, extension := range []string{"crt", "cert", "cer", "pem", "der", "csr", "crl"} {
-		files = append(files, profile.File{Glob: "**/*." + extension})
-	}
 	for _, name := range []string{"*.conf", "*.kubeconfig", "kubeconfig"} {
 		files = append(files, profile.File{Glob: "**/" + name})
 	}
-	return append(files, profile.Backups("**/")...)
+	return append(files, profile.Anything("**/")...)
 }
 
 // profileRoot expands one root of a profile.
@@ -229,7 +228,10 @@ func (c *collection) walk(ctx context.Context, dir entry, a *area) {
 		f := found{entry: e, root: len(c.roots), base: len(dir.host)}
 		if pattern != none {
 			p := &a.files[pattern]
-			f.use, f.kubeconfig, f.backup = p.Use, p.Kubeconfig, p.Backup
+			if p.Key && !c.s.options.CheckKeys {
+				return
+			}
+			f.use, f.kubeconfig, f.backup, f.key = p.Use, p.Kubeconfig, p.Backup, p.Key
 			f.sniffed = a.sniff && looksLikeConfig(e.host)
 		}
 		c.add(f)

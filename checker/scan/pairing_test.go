@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/reanchor/reanchor/checker"
 	"github.com/reanchor/reanchor/checker/checkertest"
+	"github.com/reanchor/reanchor/checker/profile"
 	"github.com/reanchor/reanchor/checker/scan"
 )
 
@@ -74,6 +77,60 @@ func TestAKeyWithAnotherNameIsNotCompared(t *testing.T) {
 	p.key("/v/x-key.pem", p.issue("y", false))
 	if got := mismatches(p.look(paths("/v"))); len(got) > 0 {
 		t.Errorf("%v, want nothing", got)
+	}
+}
+
+// TestAKeyThatBelongsToNoCertificateIsJudgedByItsMode: a service account's, for
+// one, or that of a certificate that was deleted.
+func TestAKeyThatBelongsToNoCertificateIsJudgedByItsMode(t *testing.T) {
+	const root = "/srv/kubernetes/"
+	p := newPlace(t)
+	for name, mode := range map[string]os.FileMode{"x.key": 0o640, "kube-apiserver/service-account.key": 0o644, "fine.key": 0o600} {
+		p.key(root+name, p.issue("x", false))
+		if err := os.Chmod(p.path(root+name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.cert(root+"x.crt", "x")
+	p.write(root+"readme.key", []byte("no key at all"))
+	p.write(root+"empty.key", nil)
+	p.key(root+"old.bak/left.key", p.issue("x", false))
+	loose := func(f scan.Facts) []string {
+		var all []string
+		report := checker.Check(checker.Facts{Files: f.Files}, time.Now(), checker.DefaultPolicy())
+		for finding := range report.All() {
+			if strings.HasSuffix(finding.Path, ".key") {
+				all = append(all, string(finding.ID)+" "+finding.Path)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	want := []string{"key_permissions " + root + "kube-apiserver/service-account.key", "key_permissions " + root + "x.key"}
+	for name, targets := range map[string]scan.Targets{"a profile": {Profiles: []profile.Profile{profile.Kops()}}, "a directory": paths(root)} {
+		if diff := cmp.Diff(want, loose(p.look(targets))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	// Keys that are not to be compared are not opened either.
+	var err error
+	if p.Scanner, err = scan.New(scan.Options{Root: p.root}); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range p.look(paths(root)).Files {
+		if strings.HasSuffix(f.Path, ".key") {
+			t.Errorf("%s was looked at", f.Path)
+		}
+	}
+}
+
+func TestAnEncryptedKeyIsToldOnce(t *testing.T) {
+	p := newPlace(t)
+	p.cert("/v/x.pem", "x")
+	p.write("/v/x-key.pem", []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"))
+	report := checker.Check(checker.Facts{Files: p.look(paths("/v")).Files}, time.Now(), checker.DefaultPolicy())
+	if n := report.Summary.Findings[checker.EncryptedKey]; n != 1 {
+		t.Errorf("%d findings, want 1", n)
 	}
 }
 

@@ -55,7 +55,7 @@ func (s *Scanner) read(f *found, file *checker.File) outcome {
 		return outcome{single: true}
 	}
 	c, unfinished := s.load(f.entry)
-	if !f.concerns(c) {
+	if !f.concerns(c) || f.key && file.Orphan != "" {
 		return outcome{}
 	}
 	id := identify(f.info)
@@ -78,6 +78,8 @@ func (s *Scanner) read(f *found, file *checker.File) outcome {
 func (f *found) concerns(c *content) bool {
 	wanted := true
 	switch {
+	case f.key:
+		return len(c.Keys) > 0
 	case f.backup:
 		wanted = len(c.Certs)+len(c.embedded) > 0
 	case f.sniffed:

@@ -1,6 +1,9 @@
 package scan_test
 
 import (
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"slices"
@@ -250,5 +253,21 @@ func TestOfTheDatedFilesOfKubeletOneIsInUse(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, orphans(p.look(paths(dir)))); diff != "" {
 		t.Errorf("orphans (-want +got):\n%s", diff)
+	}
+}
+
+// TestARequestBesideTheCertificatesIsTold: kubeadm certs generate-csr leaves
+// them there.
+func TestARequestBesideTheCertificatesIsTold(t *testing.T) {
+	p := newPlace(t)
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, p.issue("x", false).Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const request = "/etc/kubernetes/pki/apiserver.csr"
+	p.write(request, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+	files := p.look(scan.Targets{Profiles: []profile.Profile{profile.Kubeadm()}}).Files
+	if len(files) != 1 || files[0].Path != request || len(files[0].Requests) != 1 {
+		t.Errorf("files %+v, want the request", files)
 	}
 }

@@ -189,7 +189,7 @@ func (s *Scanner) each(n int, do func(i int)) {
 	wg.Wait()
 }
 
-// dropPairedKeys removes files that hold only the key of another file: it was
+// dropPairedKeys removes files that are only the key of another file: it was
 // judged with its certificate.
 func dropPairedKeys(files []checker.File) []checker.File {
 	paired := map[string]bool{}
@@ -202,7 +202,7 @@ func dropPairedKeys(files []checker.File) []checker.File {
 		return files
 	}
 	return slices.DeleteFunc(files, func(f checker.File) bool {
-		return len(f.Keys) > 0 && len(f.Certs) == 0 && !f.Named && paired[f.Path]
+		return len(f.Certs) == 0 && !f.Named && paired[f.Path]
 	})
 }
 

@@ -8,19 +8,16 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
-	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/hack/lab/linkerd"
 )
 
@@ -55,7 +52,7 @@ func (w *world) stamp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := stamped(pods, set); err != nil {
+	if err := judgeStamps(pods, set); err != nil {
 		return err
 	}
 	step(w.out, fmt.Sprintf("both carry the stamp %s, good until %s", short(set.Hash()), pods[0].Annotations[v1alpha1.TrustBundleNotAfterAnnotation]))
@@ -70,37 +67,6 @@ func unready(p corev1.Pod) bool {
 
 func short(hash string) string { return hash[:15] + "..." }
 
-// stamped checks each pod's stamp against what it really carries, and that
-// against the bundle that it was given.
-func stamped(pods []corev1.Pod, want bundle.Set) error {
-	for i := range pods {
-		carried, err := carries(&pods[i])
-		switch {
-		case err != nil:
-			return err
-		case !carried.Equal(want):
-			return fmt.Errorf("pod %s carries %d anchors, not the %d that it was given", pods[i].Name, carried.Len(), want.Len())
-		case pods[i].Annotations[v1alpha1.TrustBundleHashAnnotation] != carried.Hash():
-			return fmt.Errorf("pod %s has the stamp %q and carries %s", pods[i].Name, pods[i].Annotations[v1alpha1.TrustBundleHashAnnotation], carried.Hash())
-		}
-	}
-	return nil
-}
-
-// carries reads a pod's anchors where its proxy does.
-func carries(pod *corev1.Pod) (bundle.Set, error) {
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		for _, e := range c.Env {
-			if e.Name == anchorsVariable {
-				return bundle.Parse([]byte(e.Value))
-			}
-		}
-	}
-	return bundle.Set{}, fmt.Errorf("pod %s has no proxy", pod.Name)
-}
-
-const anchorsVariable = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
-
 // deny: a pod whose only anchor has expired is refused.
 func (w *world) deny(ctx context.Context) error {
 	heading(w.out, "Deny")
@@ -114,15 +80,11 @@ func (w *world) deny(ctx context.Context) error {
 			Env: []corev1.EnvVar{{Name: anchorsVariable, Value: expired}}}}},
 	}
 	step(w.out, "creating a pod that was injected by hand long ago; the API server answers:")
-	var status apierrors.APIStatus
-	switch err := w.client.Create(ctx, pod); {
-	case err == nil:
-		return errors.New("the pod with an expired bundle was admitted")
-	case !apierrors.IsForbidden(err) || !errors.As(err, &status):
-		return fmt.Errorf("the pod with an expired bundle was not denied but: %w", err)
-	default:
-		step(w.out, "  "+status.Status().Message)
+	message, err := judgeDenial(w.client.Create(ctx, pod))
+	if err != nil {
+		return err
 	}
+	step(w.out, "  "+message)
 	w.denied++
 	return nil
 }

@@ -115,8 +115,9 @@ func startStandby(t *testing.T) *controller {
 	return standby
 }
 
-// fleet is a namespace full of workloads: Deployments, which are rolled by
-// template, and a StatefulSet, which is rolled by eviction.
+// fleet is a namespace full of workloads: Deployments, a StatefulSet and a
+// DaemonSet, which are rolled by template, and a StatefulSet that is rolled by
+// eviction.
 type fleet struct {
 	t         *testing.T
 	namespace string
@@ -130,16 +131,28 @@ func newFleet(m *meshWorld, size int) *fleet {
 	for i := range size {
 		deployment(m.t, f.namespace, f.name(i), 1, nil)
 	}
+	statefulSet(m.t, f.namespace, "ordinals", 2, appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType})
+	daemonSet(m.t, f.namespace, "nodes", 2, appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType})
 	statefulSet(m.t, f.namespace, "evicted", 3, appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType})
-	ready(m.t, f.namespace, size+3)
+	ready(m.t, f.namespace, size+2+2+3)
 	f.before = pods(m.t, f.namespace)
 	return f
 }
 
 func (f *fleet) name(i int) string { return fmt.Sprintf("app-%d", i) }
 
-// rolledOnce checks that each Deployment was marked for the bundle and has one
-// more revision, and that each pod there was at first was ended, and no other.
+// marked returns the workloads that are rolled by template, as KIND NAME.
+func (f *fleet) marked() []string {
+	out := []string{"StatefulSet ordinals", "DaemonSet nodes"}
+	for i := range f.size {
+		out = append(out, "Deployment "+f.name(i))
+	}
+	return out
+}
+
+// rolledOnce checks that each workload that is rolled by template was marked for
+// the bundle and has one more revision, and that each pod there was at first was
+// ended, and no other.
 func (f *fleet) rolledOnce(history *timeline, hash string) {
 	f.t.Helper()
 	if err := f.marks(history, hash); err != nil {
@@ -154,27 +167,35 @@ func (f *fleet) rolledOnce(history *timeline, hash string) {
 			f.t.Errorf("%d pods of %s were replaced, want one", n, f.name(i))
 		}
 	}
-	if n := revisionsOf(f.t, f.namespace, "evicted"); n != 1 {
-		f.t.Errorf("the StatefulSet has %d revisions, want one", n)
+	for name, want := range map[string]int{"ordinals": 2, "nodes": 2, "evicted": 1} {
+		if n := revisionsOf(f.t, f.namespace, name); n != want {
+			f.t.Errorf("%s has %d revisions, want %d", name, n, want)
+		}
 	}
-	if diff := cmp.Diff(ordinals("evicted", 2, 1, 0), history.endings(f.namespace, "evicted")); diff != "" {
-		f.t.Errorf("evictions of the StatefulSet (-want +got):\n%s", diff)
+	for name, want := range map[string][]string{"ordinals": ordinals("ordinals", 1, 0), "evicted": ordinals("evicted", 2, 1, 0)} {
+		if diff := cmp.Diff(want, history.endings(f.namespace, name)); diff != "" {
+			f.t.Errorf("endings of pods of StatefulSet %s (-want +got):\n%s", name, diff)
+		}
+	}
+	if ended := history.endings(f.namespace, "nodes"); len(ended) != 2 {
+		f.t.Errorf("pods %v of the DaemonSet were replaced, want two", ended)
 	}
 }
 
-// marks returns an error unless every Deployment was marked for just the
-// bundles, in that order.
+// marks returns an error unless every workload that is rolled by template was
+// marked for just the bundles, in that order.
 func (f *fleet) marks(history *timeline, hashes ...string) error {
 	f.t.Helper()
 	have := map[string][]string{}
 	history.replay(func(i *instant) {
-		if d, ok := i.change.object.(*appsv1.Deployment); ok && i.before != nil && mark(d) != mark(i.before) {
-			have[d.Name] = append(have[d.Name], mark(d))
+		if o := i.change.object; i.change.kind != "Pod" && i.before != nil && mark(o) != mark(i.before) {
+			key := i.change.kind + " " + o.GetName()
+			have[key] = append(have[key], mark(o))
 		}
 	})
-	for i := range f.size {
-		if diff := cmp.Diff(hashes, have[f.name(i)]); diff != "" {
-			return fmt.Errorf("marks of %s (-want +got):\n%s", f.name(i), diff)
+	for _, key := range f.marked() {
+		if diff := cmp.Diff(hashes, have[key]); diff != "" {
+			return fmt.Errorf("marks of %s (-want +got):\n%s", key, diff)
 		}
 	}
 	return nil

@@ -139,11 +139,15 @@ func (m *meshWorld) allowReading() {
 	m.grant(m.name, role)
 }
 
+// probeNamespace is where the fence's dry runs for this mesh are made; no other
+// scenario's are.
+func (m *meshWorld) probeNamespace() string { return m.name + "-probe" }
+
 // allowProbes makes the namespace of the fence's dry runs, as
 // manifests/controller does for a single mesh.
 func (m *meshWorld) allowProbes() {
 	m.t.Helper()
-	name := m.name + "-probe"
+	name := m.probeNamespace()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
 		injector.MeshLabel: m.name, v1alpha1.ProbeForLabel: m.name, "pod-security.kubernetes.io/enforce": "privileged",
 	}}}

@@ -12,7 +12,9 @@ import (
 )
 
 // controller is one process of the companion controller: it observes, decides,
-// stores and then acts, one write at a time, and may be stopped between any two.
+// stores and then acts, one write at a time. Before each it looks whether the
+// MeshTrust and the run are as they were decided on. It may be stopped between
+// any two of these.
 type controller struct {
 	id     int
 	skew   time.Duration
@@ -23,9 +25,12 @@ type controller struct {
 	run      string
 	rv       int
 	next     int
+	checked  bool
+	mt       int // the MeshTrust's generation
 	live     bool
 	cache    lifecycle.Facts
 	cacheRV  int
+	cacheMT  int
 	cachedAt time.Time
 }
 
@@ -36,6 +41,8 @@ const (
 	storing
 	acting
 )
+
+func (s stage) String() string { return [...]string{"idle", "storing", "acting"}[s] }
 
 func (c *controller) clock(w *world) time.Time { return w.now.Add(c.skew) }
 
@@ -62,7 +69,7 @@ func (c *controller) decide(w *world) {
 		c.open(w)
 	}
 	if c.cachedAt.IsZero() || c.live || w.now.Sub(c.cachedAt) > 5*time.Second || w.rng.IntN(3) == 0 {
-		c.cache, c.cachedAt, c.cacheRV = w.facts(c), w.now, 0
+		c.cache, c.cachedAt, c.cacheRV, c.cacheMT = w.facts(c), w.now, 0, w.mtGen
 		if w.run != nil {
 			c.cacheRV = w.run.rv
 		}
@@ -70,7 +77,7 @@ func (c *controller) decide(w *world) {
 	f := c.cache
 	f.Read.Live = c.live
 	c.live = false
-	c.rv, c.run = c.cacheRV, ""
+	c.rv, c.run, c.mt = c.cacheRV, "", c.cacheMT
 	if f.Run != nil {
 		c.run = f.Run.UID
 	}
@@ -79,7 +86,8 @@ func (c *controller) decide(w *world) {
 	d := &c.decision
 	w.tally[string(d.Reason)]++
 	w.logf("c%d (live=%t) %s: %s: %s %v %d actions", c.id, f.Read.Live, d.State.Phase, d.Reason, d.Message, d.BlockedBy, len(d.Actions))
-	c.next, c.stage, c.live = 0, storing, d.NeedLive
+	w.refereeSuspend(&f, d)
+	c.next, c.checked, c.stage, c.live = 0, false, storing, d.NeedLive
 	if w.cfg.mutant == actFirst {
 		c.stage = acting
 	}
@@ -135,15 +143,33 @@ func (c *controller) act(w *world) {
 		}
 		return
 	}
+	if !c.checked && w.cfg.mutant != noConflict {
+		c.checked = c.inForce(w)
+		if !c.checked {
+			c.stage = idle
+		}
+		return
+	}
 	a := c.decision.Actions[c.next]
 	c.next++
-	w.actor = c.run
+	c.checked, w.actor = false, c.run
 	ok := w.do(a)
 	w.logf("c%d does %s %s %s%s set=%b on=%t: %t", c.id, a.Verb, a.Object.Name, a.Secret, a.Token, w.ca.mask(a.Set), a.On, ok)
 	w.tally["did "+string(a.Verb)]++
 	if !ok {
 		c.stage = idle
 	}
+}
+
+// inForce reports whether nobody has changed what was decided on.
+func (c *controller) inForce(w *world) bool {
+	if c.mt != w.mtGen {
+		return false
+	}
+	if w.cfg.mutant == actFirst || c.run == "" {
+		return true
+	}
+	return w.run != nil && w.run.uid == c.run && w.run.rv == c.rv
 }
 
 func rvOf(n int) string {
@@ -207,6 +233,7 @@ func (w *world) forgetVersions(a *lifecycle.Action) {
 		a.ResourceVersion = rvOf(w.idRV)
 	case lifecycle.KeepAnchor, lifecycle.DropKept:
 		a.ResourceVersion = rvOf(w.kept.rv)
+		return // its Object is the Certificate, of which it needs no version
 	}
 	for _, c := range append([]simCert{w.issuer}, w.anchors...) {
 		if c.name == a.Object.Name {
@@ -235,7 +262,14 @@ func (w *world) create(a lifecycle.Action) bool {
 			return true
 		}
 	}
-	w.refereeRenew()
+	if w.run != nil && w.run.uid == w.actor {
+		w.refereeRenew()
+	} else {
+		// A create has no version to be refused by. What a controller creates that
+		// was left behind by a whole run is in no bundle: the next run takes it, or
+		// it is swept away.
+		w.tally["created by a run that is over"]++
+	}
 	w.anchors = append(w.anchors, simCert{name: a.Object.Name, secret: a.Secret, gen: a.Generation, rv: w.rv(), ca: -1, held: true, issuing: true, issuingAt: w.now})
 	return true
 }
@@ -354,13 +388,13 @@ func (w *world) taken(c *lifecycle.Certificate) {
 // unread hides now and then what a Certificate issued while the next is on its
 // way: cert-manager has deleted its request by then.
 func (w *world) unread(f *lifecycle.Facts) {
-	if c := &f.Issuers[0]; c.Issuing && w.rng.IntN(6) == 0 {
+	if c := &f.Issuers[0]; c.Issuing && w.rng.IntN(3) == 0 {
 		c.Issued, c.SignedBy = nil, bundle.Set{}
 		w.taken(c)
 		w.tally["issuers unread"]++
 	}
 	for i := range f.Anchors {
-		if c := &f.Anchors[i]; c.Issuing && c.Issued != nil && w.rng.IntN(6) == 0 {
+		if c := &f.Anchors[i]; c.Issuing && c.Issued != nil && w.rng.IntN(3) == 0 {
 			c.Issued = nil
 			w.taken(c)
 			w.tally["anchors unread"]++
@@ -371,7 +405,7 @@ func (w *world) unread(f *lifecycle.Facts) {
 func (w *world) policy() lifecycle.Policy {
 	p := lifecycle.Policy{
 		Layout: v1alpha1.LayoutGenerations, Writer: v1alpha1.BundleWriterTrustManager, Leaves: v1alpha1.LeavesExpire, MaxCarryOver: 3,
-		AnchorNamespace: "cert-manager", FileDelay: simFile, Skew: simSkew,
+		AnchorNamespace: "cert-manager", Suspend: w.suspended, FileDelay: simFile, Skew: simSkew,
 	}
 	if w.quiet {
 		p.MaxCarryOver = 10 // somebody raised it
@@ -416,7 +450,7 @@ func (w *world) podFacts() []lifecycle.Pod {
 		x := lifecycle.Pod{
 			Workload:  v1alpha1.WorkloadRef{Namespace: "app", Kind: "Deployment", Name: p.workload},
 			Namespace: "app", Name: p.name, CreatedAt: p.created.Add(w.server).Truncate(time.Second), NotRolled: v1alpha1.Reason(p.reason),
-			Trust: w.trust(p.trust, p.unknown),
+			Trust: w.trust(p.trust, w.now.Before(p.unknownUntil)),
 		}
 		if !p.started.IsZero() {
 			x.StartedAt = p.started.Add(p.skew).Truncate(time.Second)

@@ -19,7 +19,7 @@ type simPod struct {
 	leafEnds         time.Time
 	refreshAt        time.Time
 	dieAt            time.Time // terminating since it is set
-	unknown          bool      // the observer cannot tell what it trusts
+	unknownUntil     time.Time // the observer cannot tell what it trusts
 	reason           string    // why it is not rolled
 	endsAt           time.Time // of a Job
 	replacedFor      string    // the drain of leaves for which it replaces another
@@ -132,9 +132,13 @@ func (w *world) startReplica(r *replica) {
 // newPod creates a pod; some injector writes its bundle.
 func (w *world) newPod(workload string) *simPod {
 	w.podN++
+	in := w.inject[w.rng.IntN(len(w.inject))]
+	if in.serves != w.published.set {
+		w.tally["injectors that lag"]++
+	}
 	p := &simPod{
 		name: workload + "-" + strconv.Itoa(w.podN), workload: workload, created: w.now, leaf: -1,
-		trust: w.inject[w.rng.IntN(len(w.inject))].serves, skew: w.skew(),
+		trust: in.serves, skew: w.skew(),
 		startAt: w.now.Add(w.between(0, 15*time.Second)),
 	}
 	if w.rng.IntN(8) == 0 {
@@ -143,6 +147,7 @@ func (w *world) newPod(workload string) *simPod {
 	if w.rng.IntN(3) == 0 {
 		p.created = w.now.Add(w.between(0, 50*time.Second)) // it is injected, and not written yet
 		w.unborn = append(w.unborn, p)
+		w.tally["late pods"]++
 		return p
 	}
 	w.pods = append(w.pods, p)

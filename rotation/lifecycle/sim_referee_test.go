@@ -96,6 +96,38 @@ func (w *world) refereeRoll(what string) {
 	}
 }
 
+// refereeSuspend is invariant I4 as far as a rotation goes: a decision taken with
+// suspend in sight writes nothing or, where only the run is suspended, nothing
+// that leads the run on.
+func (w *world) refereeSuspend(f *lifecycle.Facts, d *lifecycle.Decision) {
+	for _, a := range d.Actions {
+		switch {
+		case f.Policy.Suspend:
+			w.foul("I4: %s although the MeshTrust is suspended", a.Verb)
+		case f.Run != nil && f.Run.Suspend && f.Run.State.Outcome == "" && leadsOn(a):
+			w.foul("I4: %s although the run is suspended", a.Verb)
+		}
+	}
+	if f.Policy.Suspend {
+		w.tally["decisions while suspended"]++
+	}
+}
+
+// leadsOn reports whether a write is one of a run's phases. What protects the
+// mesh is not: an issuer that has expired is renewed under its own anchor.
+func leadsOn(a lifecycle.Action) bool {
+	switch a.Verb {
+	case lifecycle.CreateAnchor, lifecycle.KeepAnchor, lifecycle.PointIssuer, lifecycle.RestartIdentity, lifecycle.DeleteAnchor, lifecycle.DropKept:
+		return true
+	case lifecycle.LabelAnchor, lifecycle.HoldRenewal:
+		return !a.On
+	case lifecycle.Renew:
+		return a.Object.Name != "issuer"
+	default:
+		return false
+	}
+}
+
 // refereeReplace is invariant I3 as far as a rotation goes: for one drain of
 // leaves no pod is replaced whose predecessor was.
 func (w *world) refereeReplace(old, young *simPod, stale bool) {

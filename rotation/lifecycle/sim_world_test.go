@@ -148,8 +148,11 @@ type truth struct {
 		ca     int
 		rv     int
 	}
-	run     *simRun
-	earlier []earlierIssuer
+	run *simRun
+	// of the MeshTrust
+	suspended bool
+	mtGen     int
+	earlier   []earlierIssuer
 	// of the roller
 	rolledHash mask
 	seenAt     time.Time

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -110,6 +111,19 @@ func (g Generation) Certificate() (*tls.Certificate, error) {
 		return nil, fmt.Errorf("reading the serving certificate: %w", err)
 	}
 	return &pair, nil
+}
+
+// names are the host names and addresses it is for.
+func (g Generation) names() []string {
+	pair, err := g.Certificate()
+	if err != nil {
+		return nil
+	}
+	names := slices.Clone(pair.Leaf.DNSNames)
+	for _, ip := range pair.Leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
 }
 
 // NotAfter is when the first of leaf and CA expires; the zero time when they

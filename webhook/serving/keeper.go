@@ -136,7 +136,8 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 // act writes the state that the action leads to.
 func (k *Keeper) act(ctx context.Context, o observed, d Decision) error {
 	state, err := o.facts.State.Apply(d.Action, k.serving, func() (Generation, error) {
-		return Issue(k.options.Names, k.clock.Now(), k.options.Lifetime)
+		now := k.clock.Now()
+		return Issue(o.facts.State.Names(k.options.Names, now), now, k.options.Lifetime)
 	})
 	if err != nil {
 		return err

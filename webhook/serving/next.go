@@ -42,6 +42,25 @@ func (s State) Bundle() []byte {
 	return bundle
 }
 
+// Names returns the names for which a new generation is issued: this replica's
+// own, and first of all. While replicas of before and after a change of names
+// live side by side, those of a stored generation that lacks some of them go on:
+// else each would replace what the other issued, for ever.
+func (s State) Names(own []string, now time.Time) []string {
+	names := slices.Clone(own)
+	for _, g := range []Generation{s.Current, s.Next} {
+		if g.Check(nil, now) != nil || g.Check(own, now) == nil {
+			continue
+		}
+		for _, name := range g.names() {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
 // Facts are what was observed.
 type Facts struct {
 	// State is what the Secret holds; Exists is false when there is none.

@@ -181,6 +181,52 @@ func TestWhateverIsServedIsTrusted(t *testing.T) {
 	}
 }
 
+// While the Deployment changes the name by which it is called, replicas of both
+// names share the Secret. They must come to rest, under what serves both.
+func TestReplicasOfTwoNamesComeToRest(t *testing.T) {
+	replicas := []serving.Policy{policy(), policy()}
+	replicas[1].Names = []string{"other.reanchor-system.svc"}
+	state := serving.State{Current: issue(t, now)}
+	var seen [2]time.Time
+	rest := 0
+	for at := now; rest < 10; at = at.Add(time.Second) {
+		if at.Sub(now) > 5*time.Minute {
+			t.Fatal("they go on and on")
+		}
+		for i, p := range replicas {
+			if seen[i].IsZero() && !state.Next.Empty() {
+				seen[i] = at
+			}
+			d := serving.Next(serving.Facts{State: state, Exists: true, Serving: state.Current, Bundles: both(state.Bundle()), NextSince: seen[i]}, p, at)
+			if rest++; d.Action == serving.Nothing {
+				continue
+			}
+			rest = 0
+			next, err := state.Apply(d.Action, state.Current, func() (serving.Generation, error) {
+				return serving.Issue(state.Names(p.Names, at), at, p.Lifetime)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !next.Next.Equal(state.Next) {
+				clear(seen[:])
+			}
+			state = next
+		}
+		if !state.Next.Empty() {
+			rest = 0 // a rotation is under way
+		}
+	}
+	for _, p := range replicas {
+		if err := state.Current.Check(p.Names, now); err != nil {
+			t.Error(err)
+		}
+	}
+	if names := state.Names(replicas[1].Names, now); len(names) != 1 {
+		t.Errorf("the next generation is for %q, want the replica's own name alone", names)
+	}
+}
+
 func TestTheKeyOfTheCAIsNotKept(t *testing.T) {
 	g := issue(t, now)
 	if bytes.Count(append(append(append([]byte{}, g.CA...), g.Cert...), g.Key...), []byte("PRIVATE KEY-----\n")) != 2 {

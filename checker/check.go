@@ -72,6 +72,8 @@ type run struct {
 	byID map[Fingerprint]*entry
 	// bySubject holds the certificates that may sign others.
 	bySubject map[string][]*entry
+	// byKeyID holds the same by subject key identifier, where they have one.
+	byKeyID map[string][]*entry
 	// local holds the same, per directory (or Secret) and subject.
 	local map[localKey][]*entry
 	// trustSeen is whether any file held a CA: without one, an unknown issuer
@@ -149,7 +151,7 @@ func (r *run) counts(p place) bool { return !p.orphaned() || r.policy.IncludeOrp
 func (r *run) inUse(e *entry) bool { return slices.ContainsFunc(e.places, r.counts) }
 
 func (r *run) index() {
-	r.bySubject, r.local = map[string][]*entry{}, map[localKey][]*entry{}
+	r.bySubject, r.byKeyID, r.local = map[string][]*entry{}, map[string][]*entry{}, map[localKey][]*entry{}
 	for i := range r.facts.Files {
 		f := &r.facts.Files[i]
 		for n, c := range f.Certs {
@@ -165,6 +167,9 @@ func (r *run) index() {
 	for _, e := range r.entries {
 		if e.cert.ca != nil && r.inUse(e) {
 			r.bySubject[e.cert.rawSubject] = append(r.bySubject[e.cert.rawSubject], e)
+			if e.cert.ski != "" {
+				r.byKeyID[e.cert.ski] = append(r.byKeyID[e.cert.ski], e)
+			}
 		}
 	}
 }

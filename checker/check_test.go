@@ -294,6 +294,15 @@ func chainCases() map[string]ruleCase {
 			},
 			want: []string{"critical chain_bad_signature /elsewhere/a.crt"},
 		},
+		"also when that CA has another name": {
+			facts: func(p *pki) checker.Facts {
+				named := *p.issue(root("other"), nil).Cert
+				named.PublicKey, named.SubjectKeyId = nil, p.ca.Cert.SubjectKeyId
+				forged := p.issue(checkertest.Spec{CN: "forged", DNS: []string{"forged"}}, &checkertest.Pair{Cert: &named, Key: p.issue(root("x"), nil).Key})
+				return files(p.caFile(), file("/pki/a.crt", forged))
+			},
+			want: []string{"critical chain_bad_signature /pki/a.crt"},
+		},
 		"a bundle with the old and the new CA is fine for leaves of both": {
 			facts: func(p *pki) checker.Facts {
 				next := p.issue(root("kubernetes"), nil)
@@ -456,6 +465,14 @@ func bundleCases() map[string]ruleCase {
 				return files(file("/pki/ca.crt", dead, p.ca), file("/pki/a.crt", p.issue(checkertest.Spec{CN: "a", DNS: []string{"a"}}, dead)))
 			},
 			want: []string{"critical ca_expires_before_leaf /pki/a.crt", "critical expired /pki/ca.crt", "info bundle_unused_ca /pki/ca.crt"},
+		},
+		"an expired CA beside one with another key is a warning when nothing depends on it": {
+			facts: func(p *pki) checker.Facts {
+				old := root("kubernetes")
+				old.NotBefore, old.NotAfter = now().Add(-4000*day), now().Add(-day)
+				return files(file("/pki/ca.crt", p.issue(old, nil), p.ca), file("/pki/a.crt", p.leaf(checkertest.Spec{})))
+			},
+			want: []string{"info bundle_unused_ca /pki/ca.crt", "warning bundle_expired_member /pki/ca.crt"},
 		},
 		"an expired CA that is alone in another file is critical": {
 			facts: func(p *pki) checker.Facts {

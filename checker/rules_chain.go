@@ -182,12 +182,12 @@ func (r *run) allBad(e *entry, cas []*entry) bool {
 	})
 }
 
-// unknownIssuer reports a leaf without a CA. If a CA with the right name and
-// key identifier exists and did not sign it, that is worse than unknown.
+// unknownIssuer reports a leaf without a CA. If the CA exists whose key the leaf
+// names, under whatever name, and did not sign it, that is worse than unknown.
 func (r *run) unknownIssuer(e *entry) {
 	p, c := r.firstUse(e), e.cert
-	for _, ca := range r.bySubject[c.rawIssuer] {
-		if c.aki != "" && c.aki == ca.cert.ski && e.verify(ca.cert) == SignatureBad {
+	for _, ca := range r.byKeyID[c.aki] {
+		if ca != e && e.verify(ca.cert) == SignatureBad {
 			r.on(e, r.found(ChainBadSignature, p.path(), fmt.Sprintf("claims to be signed by the key of the CA %q in %s, and is not",
 				ca.cert.Subject.CommonName, r.firstUse(ca).path())))
 			return

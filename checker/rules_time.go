@@ -68,7 +68,8 @@ func (r *run) ending(e *entry, p place) {
 
 // superseded reports whether an expired CA is only a leftover: wherever it is,
 // a valid CA with its name is in the same file, and no certificate that is
-// still valid was signed by it alone.
+// still valid was signed by it alone. That is certain where both have the same
+// key, and what a finished rotation leaves where they have not.
 func (r *run) superseded(e *entry) bool {
 	if !e.cert.IsCA || e.needed {
 		return false

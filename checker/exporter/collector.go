@@ -11,7 +11,8 @@
 //   - What is fine is an explicit 0, what is broken has a series of its own.
 //   - Every label set is unique, also when two findings or endpoints are alike:
 //     one clash would turn the whole scrape into an error.
-//   - Leftovers appear as the finding "orphaned" and not as certificates.
+//   - Leftovers appear as the finding "orphaned" and not as certificates, unless
+//     they are to be judged too.
 package exporter
 
 import (
@@ -146,7 +147,7 @@ func (c *Collector) certificates(e *emitter, s *Snapshot) {
 	for i := range s.Certificates {
 		cert := &s.Certificates[i]
 		for _, l := range cert.Locations {
-			if l.Orphaned {
+			if l.Orphaned && !s.Thresholds.IncludeOrphaned {
 				continue
 			}
 			labels := []string{

@@ -38,7 +38,7 @@ func (d *compatDescriptions) collect(e *emitter, s *Snapshot) {
 		c := &s.Certificates[i]
 		for _, l := range c.Locations {
 			// It never opens a connection, so endpoints would be news to it.
-			if l.Orphaned || l.Source == checker.SourceEndpoint {
+			if l.Orphaned && !s.Thresholds.IncludeOrphaned || l.Source == checker.SourceEndpoint {
 				continue
 			}
 			labels := append([]string{

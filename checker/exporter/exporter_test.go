@@ -56,6 +56,25 @@ func text(t *testing.T, c *exporter.Collector) string {
 	return b.String()
 }
 
+// TestALeftoverIsACertificateWhereLeftoversAreJudged: with --include-orphaned.
+func TestALeftoverIsACertificateWhereLeftoversAreJudged(t *testing.T) {
+	orphan := file("/old.crt", issue(t, "old", -day))
+	orphan.Orphan = "gone"
+	for _, include := range []bool{false, true} {
+		policy := checker.DefaultPolicy()
+		policy.IncludeOrphaned = include
+		facts := checker.Facts{Files: []checker.File{orphan}}
+		c := exporter.NewCollector("v", true)
+		c.Publish(&exporter.Snapshot{Document: report.New(checker.Check(facts, now(), policy), now(), policy, report.Origin{})})
+		got := text(t, c)
+		for _, series := range []string{"reanchor_cert_not_after_timestamp_seconds{", "x509_cert_not_after{"} {
+			if strings.Contains(got, series) != include {
+				t.Errorf("%s is there: %t, with leftovers judged: %t", series, !include, include)
+			}
+		}
+	}
+}
+
 // oneOfEverything is a survey with a certificate that is fine and one that has
 // expired, and with everything that has a metric of its own.
 func oneOfEverything(t *testing.T, fine, dead *checkertest.Pair) *exporter.Snapshot {

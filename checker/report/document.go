@@ -49,13 +49,15 @@ type Tool struct {
 	Version string `json:"version"`
 }
 
-// Thresholds are those of the policy, in seconds.
+// Thresholds are how strict the policy was; times are in seconds.
 type Thresholds struct {
 	WarningSeconds    int64          `json:"warningSeconds"`
 	CriticalSeconds   int64          `json:"criticalSeconds"`
 	CAWarningSeconds  int64          `json:"caWarningSeconds"`
 	CACriticalSeconds int64          `json:"caCriticalSeconds"`
 	FailOn            checker.FailOn `json:"failOn"`
+	// IncludeOrphaned says that leftovers were judged too.
+	IncludeOrphaned bool `json:"includeOrphaned,omitempty"`
 }
 
 // Origin is who made a report.
@@ -69,7 +71,7 @@ func New(r checker.Report, now time.Time, p checker.Policy, o Origin) *Document 
 		Thresholds: Thresholds{
 			WarningSeconds: int64(p.Leaf.Warning.Seconds()), CriticalSeconds: int64(p.Leaf.Critical.Seconds()),
 			CAWarningSeconds: int64(p.CA.Warning.Seconds()), CACriticalSeconds: int64(p.CA.Critical.Seconds()),
-			FailOn: p.FailOn,
+			FailOn: p.FailOn, IncludeOrphaned: p.IncludeOrphaned,
 		},
 		Report: r,
 	}
@@ -81,6 +83,14 @@ func JSON(w io.Writer, d *Document) error {
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(d); err != nil {
 		return fmt.Errorf("writing the report as JSON: %w", err)
+	}
+	return nil
+}
+
+// JSONLine writes the document in one line, to be appended to a log.
+func JSONLine(w io.Writer, d *Document) error {
+	if err := json.NewEncoder(w).Encode(d); err != nil {
+		return fmt.Errorf("writing the report as a line of JSON: %w", err)
 	}
 	return nil
 }

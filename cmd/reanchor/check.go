@@ -54,7 +54,7 @@ type CheckCmd struct {
 	PassphraseFile  string   `help:"Passphrase of encrypted keys." placeholder:"FILE"`
 	Now             string   `help:"Judge as of this time (RFC 3339, or +60d from now)." placeholder:"TIME"`
 
-	Output         string `short:"o" help:"table, wide, json, yaml or prometheus." enum:"table,wide,json,yaml,prometheus" default:"table"`
+	Output         string `short:"o" help:"table, wide, json, jsonl (one line), yaml or prometheus." enum:"table,wide,json,jsonl,yaml,prometheus" default:"table"`
 	Quiet          bool   `short:"q" help:"One line: the worst finding."`
 	NoColor        bool   `help:"No colour on a terminal either; also when NO_COLOR is set to anything."`
 	Textfile       string `help:"Also write Prometheus text to this file, atomically." placeholder:"FILE"`
@@ -154,6 +154,8 @@ func (c *CheckCmd) print(w io.Writer, d *report.Document, collector *exporter.Co
 	switch c.Output {
 	case "json":
 		return report.JSON(w, d)
+	case "jsonl":
+		return report.JSONLine(w, d)
 	case "yaml":
 		return report.YAML(w, d)
 	case "prometheus":

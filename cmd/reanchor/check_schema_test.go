@@ -53,6 +53,7 @@ func TestWhatIsPrintedKeepsToThePublishedSchema(t *testing.T) {
 	cases := map[string][]string{
 		"nothing":      {"--rootfs", t.TempDir()},
 		"the incident": {"--rootfs", node(t, checkertest.Kops118, true)},
+		"leftovers":    {"--rootfs", node(t, checkertest.Kops118, true), "--include-orphaned"},
 		"an endpoint":  {caFile(t, longLife), "--endpoint", closedPort(t)},
 	}
 	for _, l := range checkertest.Layouts() {
@@ -64,6 +65,13 @@ func TestWhatIsPrintedKeepsToThePublishedSchema(t *testing.T) {
 			asJSON := value(t, []byte(check(t, append(args, "-o", "json")...).out))
 			if err := schema.Validate(asJSON); err != nil {
 				t.Errorf("JSON: %v", err)
+			}
+			line := check(t, append(args, "-o", "jsonl")...).out
+			if strings.Count(line, "\n") != 1 {
+				t.Errorf("jsonl has %d lines, want 1", strings.Count(line, "\n"))
+			}
+			if diff := cmp.Diff(asJSON, value(t, []byte(line))); diff != "" {
+				t.Errorf("jsonl says something else (-JSON +line):\n%s", diff)
 			}
 			converted, err := yaml.YAMLToJSON([]byte(check(t, append(args, "-o", "yaml")...).out))
 			if err != nil {

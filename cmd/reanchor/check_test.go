@@ -220,7 +220,7 @@ func TestNoPrivateKeyIsEverPrinted(t *testing.T) {
 	if err != nil || len(secrets) < 10 {
 		t.Fatalf("%d keys: %v", len(secrets), err)
 	}
-	for _, format := range []string{"table", "wide", "json", "yaml", "prometheus"} {
+	for _, format := range []string{"table", "wide", "json", "jsonl", "yaml", "prometheus"} {
 		got := check(t, "--rootfs", dir, "--no-probe", "-o", format)
 		for _, secret := range secrets {
 			if strings.Contains(got.out+got.err, secret) {

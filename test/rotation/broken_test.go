@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,12 +54,20 @@ func (w *world) unrolled() {
 	}
 }
 
+// wayBack is how long handshakes may go on to fail when an anchor has expired and
+// Reanchor comes: a new anchor, a wider bundle and a new issuer take half a minute,
+// and then every pod is rolled, within this test's budget. There is room for a slow
+// machine, and none for waiting until old leaves have ended.
+const wayBack = 2 * time.Minute
+
 // The anchor has expired and nobody was there. Identity, once restarted, does not
 // start again, and the leaves end: the mesh is down. Then Reanchor comes, finds
-// that out by itself and takes the shortest way back.
+// that out by itself and takes the shortest way back: the issuer is switched first,
+// since nothing new becomes ready under the old one, and then the pods are rolled.
+// The anchor of another cluster stays in the bundle.
 func expired(t *testing.T) {
 	o := smallGenerations("expired")
-	o.Times.Anchor, o.AnchorEnds, o.Foreign = 2*time.Minute, true, false
+	o.Times.Anchor, o.AnchorEnds = 2*time.Minute, true
 	w := newMesh(t, o)
 	w.trust.Spec.Rotation.AnchorTemplate.Duration = duration(24 * time.Hour)
 	w.eventually(3*time.Minute, func() error {
@@ -81,14 +90,33 @@ func expired(t *testing.T) {
 	if run.Status.Path != v1alpha1.PathRecover {
 		t.Errorf("the path was %s, want %s", run.Status.Path, v1alpha1.PathRecover)
 	}
+	if diff := cmp.Diff([]v1alpha1.Phase{
+		v1alpha1.PhasePreflight, v1alpha1.PhaseNewAnchor, v1alpha1.PhaseWiden, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseConfirmIssuer,
+		v1alpha1.PhaseRolling, v1alpha1.PhaseDrainLeaves, v1alpha1.PhaseNarrow, v1alpha1.PhaseVerify, v1alpha1.PhaseComplete,
+	}, phases(run)); diff != "" {
+		t.Errorf("the phases (-want +got):\n%s", diff)
+	}
 	ended := time.Since(began)
 	w.triggered(v1alpha1.TriggerObserved)
 	w.healthyAgain()
 	w.rolledOnce()
 	w.replaced()
+	w.drained(w.before)
 	failures := w.Proxies.Failures()
-	t.Logf("the last handshake failed %s after Reanchor came; the run was complete after %s",
-		failures[len(failures)-1].At.Sub(began).Round(time.Second), ended.Round(time.Second))
+	last := failures[len(failures)-1].At.Sub(began).Round(time.Second)
+	t.Logf("the last handshake failed %s after Reanchor came; the run was complete after %s", last, ended.Round(time.Second))
+	if last > wayBack {
+		t.Errorf("the last handshake failed %s after Reanchor came, want %s at most", last, wayBack)
+	}
+}
+
+// phases are those that a run has entered, in the order of their last entries.
+func phases(run *v1alpha1.AnchorRotation) []v1alpha1.Phase {
+	var out []v1alpha1.Phase
+	for _, s := range run.Status.Steps {
+		out = append(out, s.Phase)
+	}
+	return out
 }
 
 // healthyAgain fails unless all proxies have leaves and no handshake fails for the
@@ -115,13 +143,18 @@ func badSignature(t *testing.T) {
 	w.point(stranger)
 	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
 	written := time.Now()
-	mt := w.awaitTrust(20*time.Second, v1alpha1.ConditionIssuerTrusted, "False", "")
+	mt := w.awaitTrust(20*time.Second, v1alpha1.ConditionIssuerTrusted, "False", v1alpha1.BundleDoesNotTrustIssuer)
 	t.Logf("said %s after the issuer was written", time.Since(written).Round(100*time.Millisecond))
 	message := apimeta.FindStatusCondition(mt.Status.Conditions, v1alpha1.ConditionIssuerTrusted).Message
-	if !strings.Contains(message, "issuer") || !strings.Contains(message, "bundle") {
-		t.Errorf("the message does not say what to do: %q", message)
+	for _, remedy := range []string{"put the anchor that signed the issuer back into the bundle", "renew the issuer under an anchor of the bundle"} {
+		if !strings.Contains(message, remedy) {
+			t.Errorf("want the remedy %q in the message, got: %s", remedy, message)
+		}
 	}
 	w.holds(10*time.Second, func() error { return nil })
+	if n, want := w.Identity.Counters().Skipped, len(w.Identity.Replicas()); n != want {
+		t.Errorf("%d replicas of identity have skipped the issuer, want %d", n, want)
+	}
 	w.unrolled()
 	w.unharmed()
 }
@@ -198,6 +231,7 @@ func copiedTooEarly(t *testing.T) {
 	w.complete(long)
 	w.unharmed()
 	w.replaced()
+	w.drained(w.before)
 }
 
 // In mid-roll somebody moves the pointer and renews the issuer, as a published
@@ -244,8 +278,47 @@ func switchedTooEarly(t *testing.T) {
 	}
 	w.rolledOnce()
 	w.replaced()
+	w.drained(w.before)
 	w.healthyAgain()
 	t.Logf("%d of %d handshakes failed", failed, w.Proxies.Stats().Handshakes)
+}
+
+// The same before anything is rolled. Each replica of identity still has the anchors
+// of its start, skips the issuer that it cannot verify, and goes on with the one
+// before: so far no harm is done, and none comes of it.
+func skipped(t *testing.T) {
+	o := smallGenerations("skipped")
+	o.Workloads, o.Rate = 2, 10
+	w := newWorld(t, o, nil)
+	w.rotate()
+	to := w.toAnchor()
+	w.eventually(20*time.Second, func() error { return w.published(w.before, to.Fingerprint) })
+	w.suspend(true)
+	replicas, old := w.Identity.Replicas(), w.issuer()
+	w.point(to.SecretName)
+	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
+	wrong := w.issuer()
+	if w.unswitched() == nil {
+		t.Fatal("the issuer is still signed by the old anchor: the test shows nothing")
+	}
+	w.eventually(20*time.Second, func() error {
+		if n := w.Identity.Counters().Skipped; n != len(replicas) {
+			return fmt.Errorf("%d replicas of identity have skipped an issuer, want %d: %+v", n, len(replicas), w.Identity.Replicas())
+		}
+		return nil
+	})
+	for _, r := range w.Identity.Replicas() {
+		if r.Issuer != old {
+			t.Errorf("replica %s signs with %.8s, want the issuer from before, %.8s", r.Pod, r.Issuer, old)
+		}
+	}
+	w.suspend(false)
+	w.eventually(30*time.Second, w.unswitched)
+	w.complete(long)
+	w.rotated()
+	if n := w.Identity.Counters().Signed[wrong]; n != 0 {
+		t.Errorf("%d leaves were signed with the issuer that came too early", n)
+	}
 }
 
 // allFresh is nil when no proxy presents a leaf that has expired.

@@ -2,13 +2,24 @@ package rotation
 
 import (
 	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
@@ -92,37 +103,118 @@ func (w *world) down(c lab.Component) {
 }
 
 // sleeper is stopped in its tracks when it has stored that it will switch the
-// issuer. Another takes over and carries the rotation to its end. The sleeper wakes
-// up: nothing of what it had decided is done.
+// issuer, before it does. The run is aborted, and another leader ends it on the old
+// anchor. The sleeper wakes up, with the switch as the next thing to do: it is not
+// done, nor is anything else, and the sleeper ends.
 func sleeper(t *testing.T) {
 	w := newWorld(t, smallGenerations("sleeper"), nil)
+	w.rotate(v1alpha1.GateSwitchIssuer, v1alpha1.GateNarrow)
+	w.awaitPhase(long, v1alpha1.PhaseSwitchIssuer)
 	standby, err := local.KeepProcess(filepath.Join(env.dir, "standby.log"), filepath.Join(env.dir, "reanchor"), "controller",
 		"--kubeconfig="+filepath.Join(env.dir, "controller.kubeconfig"), "--lease-duration=4s", "--metrics-address=0", "--health-address=127.0.0.1:0", "-v1")
 	w.check(err)
 	t.Cleanup(standby.Stop)
-	w.rotate(v1alpha1.GateSwitchIssuer, v1alpha1.GateNarrow)
-	w.awaitPhase(long, v1alpha1.PhaseSwitchIssuer)
-	for run, err := w.run(t.Context()); err != nil || run.Status.SwitchIntendedAt == nil; run, err = w.run(t.Context()) {
-		time.Sleep(10 * time.Millisecond)
-	}
-	w.check(env.controller.Signal(syscall.SIGSTOP))
+	issuer, old := w.issuer(), w.signsNext()
+	asleep := w.whenIntended(func() error { return env.controller.Signal(syscall.SIGSTOP) })
 	t.Cleanup(func() { _ = env.controller.Signal(syscall.SIGCONT) })
-	w.complete(long)
-	w.rotated()
-
-	w.check(env.controller.Signal(syscall.SIGCONT))
-	signer := w.replaced()
-	w.holds(15*time.Second, func() error {
-		now, err := w.SignedBy(t.Context())
-		if err == nil && now != signer {
-			err = fmt.Errorf("the issuer is signed by %.8s, and was by %.8s", now, signer)
+	select {
+	case err := <-asleep:
+		w.check(err)
+	case <-time.After(long):
+		t.Fatal("it was never stored that the issuer will be switched")
+	}
+	var to string
+	w.eventually(10*time.Second, func() error {
+		run, err := w.run(t.Context())
+		if err == nil && run.Status.SwitchIntendedAt == nil {
+			err = errors.New("it is not stored yet")
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			to = run.Status.ToAnchor.Fingerprint
 		}
-		return w.published(signer)
+		return err
 	})
-	w.rotated()
+	if now := w.signsNext(); now != old {
+		t.Fatalf("Secret %s would sign the next issuer already: the test shows nothing", now)
+	}
+	w.steer(func(s *v1alpha1.AnchorRotationSpec) { s.Abort = true })
+	w.awaitRun(4*time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
+	w.eventually(20*time.Second, func() error { return w.published(w.before) })
+	w.unharmed()
+
+	runs, pointer := env.controller.Runs(), w.pointerGeneration()
+	still := func() error {
+		if now := w.pointerGeneration(); now != pointer || w.signsNext() != old {
+			return fmt.Errorf("the ClusterIssuer was changed: %d times, to Secret %s", now-pointer, w.signsNext())
+		}
+		if w.issuer() != issuer {
+			return errors.New("the issuer was renewed")
+		}
+		return w.published(w.before)
+	}
+	w.check(still())
+	w.check(env.controller.Signal(syscall.SIGCONT))
+	w.eventually(20*time.Second, func() error {
+		if env.controller.Runs() == runs {
+			return errors.New("a leader that lost its lease goes on")
+		}
+		return still()
+	})
+	w.holds(10*time.Second, still)
+	w.unharmed()
+	w.rolledOnce()
+	w.drained(to)
+}
+
+// whenIntended does something when it is being stored that the issuer will be
+// switched: after the write is decided and before whoever made it gets an answer,
+// so before anything else that it does. The channel tells what came of it, once.
+func (w *world) whenIntended(do func() error) <-chan error {
+	w.Helper()
+	done := make(chan error, 1)
+	var once sync.Once
+	server := httptest.NewTLSServer(http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
+		var review admissionv1.AdmissionReview
+		if err := json.NewDecoder(in.Body).Decode(&review); err != nil || review.Request == nil {
+			http.Error(out, "this is no AdmissionReview", http.StatusBadRequest)
+			return
+		}
+		once.Do(func() { done <- do() })
+		review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
+		_ = json.NewEncoder(out).Encode(review) // the API server goes on without
+	}))
+	w.Cleanup(server.Close)
+	ignore, none, cluster := admissionregistrationv1.Ignore, admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.ClusterScope
+	hook := &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "intended-" + w.Mesh.Mesh},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name: "intended.example.com", FailurePolicy: &ignore, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{
+				URL: &server.URL, CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+			},
+			MatchConditions: []admissionregistrationv1.MatchCondition{{
+				Name: "intended", Expression: fmt.Sprintf("object.spec.meshTrustRef.name == %q && has(object.status.switchIntendedAt)", w.Mesh.Mesh),
+			}},
+			Rules: []admissionregistrationv1.RuleWithOperations{{
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update},
+				Rule: admissionregistrationv1.Rule{
+					APIGroups: []string{v1alpha1.GroupVersion.Group}, APIVersions: []string{v1alpha1.GroupVersion.Version},
+					Resources: []string{"anchorrotations/status"}, Scope: &cluster,
+				},
+			}},
+		}},
+	}
+	w.check(w.Client.Create(w.Context(), hook))
+	w.Cleanup(func() { w.check(w.Client.Delete(context.WithoutCancel(w.Context()), hook)) })
+	return done
+}
+
+// pointerGeneration counts the changes of the ClusterIssuer.
+func (w *world) pointerGeneration() int64 {
+	w.Helper()
+	u := certManagers("ClusterIssuer")
+	w.check(w.Client.Get(w.Context(), client.ObjectKey{Name: w.ClusterIssuer}, u))
+	return u.GetGeneration()
 }
 
 func isTrue(run *v1alpha1.AnchorRotation, kind string) bool {

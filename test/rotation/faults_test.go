@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,20 +17,52 @@ func renewedTwice(t *testing.T) {
 	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
 	w.complete(long)
 	w.unharmed()
+	w.drained(w.before)
 	if anchor, err := w.Anchor(t.Context()); err != nil || anchor != w.replaced() {
 		t.Errorf("the issuer is not signed by the anchor that was renewed last, %.8s (%v)", anchor, err)
 	}
 }
 
-// A replica's file watcher has left its loop for good. It would sign with the old
-// issuer for ever; the rotation restarts it before it drops the old anchor.
+// A replica's file watcher has left its loop for good: it signs with the old
+// issuer for ever. The rotation restarts it before it drops the old anchor, and
+// waits until the leaves have ended that it has given out meanwhile.
 func stoppedReloading(t *testing.T) {
-	w := newWorld(t, small("stopped-reloading"), nil)
+	o := small("stopped-reloading")
+	o.Times.File = 15 * time.Second // it signs for so long at least before it may be restarted
+	w := newWorld(t, o, nil)
 	w.rotate()
 	w.awaitPhase(3*time.Minute, v1alpha1.PhaseSwitchIssuer)
-	for _, replica := range w.Identity.Replicas() {
-		w.check(w.Identity.StopReloading(replica.Number))
-	}
+	old, deaf := w.issuer(), w.Identity.Replicas()[0]
+	w.check(w.Identity.StopReloading(deaf.Number))
+	w.signsOn(deaf.Pod, old)
+	w.startNarrow()
 	w.complete(long)
 	w.rotated()
+}
+
+// signsOn waits until a replica of identity, and no other, gives out leaves of an
+// issuer that has been replaced.
+func (w *world) signsOn(replica, old string) {
+	w.Helper()
+	w.eventually(3*time.Minute, func() error {
+		for _, r := range w.Identity.Replicas() {
+			if (r.Pod == replica) != (r.Issuer == old) {
+				return fmt.Errorf("replica %s signs with %.8s, the issuer before the switch is %.8s", r.Pod, r.Issuer, old)
+			}
+		}
+		return nil
+	})
+	before := w.Identity.Counters().Signed[old]
+	w.eventually(time.Minute, func() error {
+		if n := w.Identity.Counters().Signed[old]; n == before {
+			return fmt.Errorf("no leaf was signed with the old issuer after the switch")
+		}
+		return nil
+	})
+	for _, r := range w.Identity.Replicas() {
+		if r.Pod == replica && r.Issuer == old {
+			return
+		}
+	}
+	w.Fatalf("replica %s was restarted before it signed with the old issuer: the test shows nothing", replica)
 }

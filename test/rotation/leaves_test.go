@@ -22,6 +22,7 @@ func leavesRestart(t *testing.T) {
 		}
 	}
 	w.replaced()
+	w.drained(w.before)
 	w.check(w.gone(w.issuerBefore()))
 }
 

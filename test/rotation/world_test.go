@@ -345,6 +345,7 @@ func (w *world) rotated() {
 	w.unharmed()
 	w.rolledOnce()
 	w.replaced()
+	w.drained(w.before)
 }
 
 // atLeast is nil once there were so many handshakes.

@@ -98,6 +98,17 @@ func (m *Mesh) createComponent(ctx context.Context, component string, replicas i
 	return nil
 }
 
+// Scale changes how many pods a part of the control plane has. It does not wait
+// for them.
+func (m *Mesh) Scale(ctx context.Context, component string, pods int) error {
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: m.Mesh, Name: "linkerd-" + component}}
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, pods)
+	if err := m.Client.Patch(ctx, d, client.RawPatch("application/merge-patch+json", patch)); err != nil {
+		return fmt.Errorf("scaling Deployment %s: %w", d.Name, err)
+	}
+	return nil
+}
+
 // componentSpec is that of the chart: the proxy refers to the bundle, and the
 // component mounts it.
 func (m *Mesh) componentSpec(component string) corev1.PodSpec {

@@ -129,6 +129,7 @@ type Mesh struct {
 	options   Options
 	config    *rest.Config
 	foreign   string // PEM
+	watch     *watch
 	workloads []Workload
 }
 
@@ -144,7 +145,7 @@ func Start(ctx context.Context, config *rest.Config, o Options) (*Mesh, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		m.createNamespaces, m.createCertificates, m.createBundle, m.startIdentity, m.startInjector, m.createWorkloads, m.startHistory,
+		m.createNamespaces, m.createCertificates, m.createBundle, m.startIdentity, m.startWatch, m.startInjector, m.createWorkloads, m.startHistory,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("setting up mesh %s: %w", m.Mesh, err), m.Stop(context.WithoutCancel(ctx)))
@@ -206,6 +207,9 @@ func (m *Mesh) Stop(ctx context.Context) error {
 	var err error
 	if m.Injector != nil {
 		err = m.Injector.Stop(ctx)
+	}
+	if m.watch != nil {
+		m.watch.stop()
 	}
 	if m.Proxies != nil {
 		m.Proxies.Stop()

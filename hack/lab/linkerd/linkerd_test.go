@@ -2,15 +2,19 @@ package linkerd_test
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/lab/identity"
 	"github.com/reanchor/reanchor/hack/lab/kubelet"
 	"github.com/reanchor/reanchor/hack/lab/linkerd"
 )
@@ -121,6 +125,26 @@ func TestMeshesSideBySide(t *testing.T) {
 			t.Errorf("the issuer is signed by %.8s; the anchor was %.8s and is %.8s", signer, before, after)
 		}
 	})
+	t.Run("an anchor that leaves the bundle is noticed, and what still chains to it", func(t *testing.T) {
+		anchor, err := plain.Anchor(t.Context())
+		check(t, err)
+		var whole corev1.ConfigMap
+		check(t, plain.Client.Get(t.Context(), plain.BundleKey(), &whole))
+		for _, anchors := range [][]string{{anchor}, {anchor, plain.Foreign()}, {plain.Foreign()}, {anchor, plain.Foreign()}} {
+			publish(t, plain, whole.Data[identity.BundleKey], anchors...)
+		}
+		eventually(t, 10*time.Second, func() error {
+			n := plain.Narrowings()
+			if len(n) != 2 || !n[0].Dropped.Has(plain.Foreign()) || len(n[0].Orphans) != 0 ||
+				!n[1].Dropped.Has(anchor) || len(n[1].Orphans) != 6+2 { // every pod, and the replicas of identity
+				return fmt.Errorf("want the foreign anchor dropped, with no orphans, and then the own one with eight, have %+v", n)
+			}
+			return nil
+		})
+		if n := inPlace.Narrowings(); len(n) != 0 {
+			t.Errorf("a bundle was narrowed that nobody touched: %+v", n)
+		}
+	})
 	t.Run("no handshake has failed", func(t *testing.T) {
 		for _, m := range []*linkerd.Mesh{inPlace, generations, plain} {
 			if s := m.Score(); s.Failed != 0 || s.Handshakes < 100 {
@@ -139,4 +163,19 @@ func restart(t *testing.T, m *linkerd.Mesh, name string) {
 			check(t, m.Client.Patch(t.Context(), linkerd.Deployment(w, false), client.RawPatch("application/merge-patch+json", patch)))
 		}
 	}
+}
+
+// publish writes a plain bundle with just these of the anchors of a text.
+func publish(t *testing.T, m *linkerd.Mesh, text string, anchors ...string) {
+	t.Helper()
+	kept := ""
+	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+		if slices.Contains(anchors, identity.Fingerprint(block.Bytes)) {
+			kept += string(pem.EncodeToMemory(block))
+		}
+	}
+	var cm corev1.ConfigMap
+	check(t, m.Client.Get(t.Context(), m.BundleKey(), &cm))
+	cm.Data[identity.BundleKey] = kept
+	check(t, m.Client.Update(t.Context(), &cm))
 }

@@ -1,7 +1,6 @@
 package linkerd
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -58,22 +57,4 @@ func (m *Mesh) Score() Score {
 // String is the body of a benchmark's line.
 func (s Score) String() string {
 	return fmt.Sprintf("failed=%d handshakes=%d restarts_per_workload=%.1f max_unavailable_pods=%d", s.Failed, s.Handshakes, s.RestartsPerWorkload, s.MaxUnavailable)
-}
-
-// Drained waits until no proxy presents a leaf of another issuer than the one in
-// the Secret.
-func (m *Mesh) Drained(ctx context.Context) error {
-	issuer, err := m.certificates(ctx, m.IssuerKey())
-	if err != nil {
-		return err
-	}
-	want := anchorsOf(issuer[:1])
-	return await(ctx, "the leaves of older issuers to end", func(context.Context) error {
-		for _, p := range m.Proxies.Peers() {
-			if !want.Has(p.Issuer) {
-				return fmt.Errorf("%s", p)
-			}
-		}
-		return nil
-	})
 }

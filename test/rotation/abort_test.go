@@ -52,6 +52,7 @@ func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase) {
 	// Nothing happens behind the end, and no leaf was left over.
 	w.holds(o.Times.Leaf, w.unswitched)
 	w.unharmed()
+	w.drainedEach()
 	if published, err := w.Published(t.Context()); err != nil || !published.Has(w.before) || !published.Has(w.Foreign()) {
 		t.Errorf("the old anchor or the foreign one is gone from the bundle: %s (%v)", published, err)
 	}

@@ -29,8 +29,21 @@ func (w *world) drained(anchor string) {
 		}
 		return nil
 	})
-	if len(last.Orphans) != 0 {
-		w.Errorf("the anchor %.8s left the bundle at %s, when there were\n%s", anchor, last.At.Format(time.TimeOnly), strings.Join(last.Orphans, "\n"))
+	w.noOrphans(*last)
+}
+
+// drainedEach fails unless that is so of every anchor that ever left the bundle.
+func (w *world) drainedEach() {
+	w.Helper()
+	for _, n := range w.Narrowings() {
+		w.noOrphans(n)
+	}
+}
+
+func (w *world) noOrphans(n linkerd.Narrowing) {
+	w.Helper()
+	if len(n.Orphans) != 0 {
+		w.Errorf("%s left the bundle at %s, when there were\n%s", n.Dropped, n.At.Format(time.TimeOnly), strings.Join(n.Orphans, "\n"))
 	}
 }
 

@@ -152,6 +152,7 @@ func (w *world) renamed(name string, clusterIssuer bool) string {
 func generations(t *testing.T) {
 	w := newWorld(t, smallGenerations("generations"), nil)
 	w.rotate()
+	w.startNarrow()
 	run := w.complete(long)
 	w.rotated()
 	own := client.ObjectKey{Namespace: linkerd.TrustNamespace, Name: w.Mesh.Mesh + "-anchor-carried"}

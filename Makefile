@@ -8,7 +8,7 @@ TOOL := go tool -modfile=tools.mod
 # Where `generate` writes; `verify` generates into a folder of its own.
 OUT ?= .
 GENERATED := api/v1alpha1/zz_generated.deepcopy.go manifests/crds
-VERIFY := verify-generated verify-tidy verify-format verify-vet verify-static verify-rules verify-lab
+VERIFY := verify-generated verify-tidy verify-source verify-lab
 
 .PHONY: help build generate verify $(VERIFY) test demo lab lab-down bench bench-scale bench-rotation
 
@@ -33,16 +33,10 @@ verify-tidy:
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cp tools.mod "$$dir/go.mod"; cp tools.sum "$$dir/go.sum"; \
 	cd "$$dir" && go mod tidy -diff || { echo "tools.mod or tools.sum is not tidy"; exit 1; }
 
-verify-format:
+verify-source:
 	@files=$$(gofmt -l .); [[ -z $$files ]] || { echo "run gofmt -w on:"; echo "$$files"; exit 1; }
-
-verify-vet:
 	go vet ./...
-
-verify-static:
 	$(TOOL) staticcheck ./...
-
-verify-rules:
 	go run ./hack/verify
 
 # The lab's module is built before it is vetted, since only the build shows its
@@ -57,20 +51,16 @@ test: ## Run all tests; the first run builds the lab's control plane, in about t
 	go test -timeout 25m -parallel 6 $$(go list ./... | grep -v /test/rotation)
 	go test -timeout 40m ./test/rotation # alone: a dozen meshes at once keep two cores busy
 
-demo: ## See it work: stamp, deny and roll on a real control plane
+demo: ## See it work: stamp, deny, roll, and rotate the anchor, on a real control plane
 	go run ./hack/demo
 
 lab: ## Start a lab cluster that stays
 	go run ./hack/lab/cmd/lab up
-
 lab-down: ## Stop it
 	go run ./hack/lab/cmd/lab down
-
 bench: ## Measure admission and inventory
 	go test -run '^$$' -bench . ./webhook ./rotation/inventory ./checker
-
 bench-scale: ## Measure the inventory with 20,000 pods in a lab
 	go run ./hack/bench/scale
-
 bench-rotation: ## Measure what replacing an anchor costs a mesh, beside three other procedures
 	go run ./hack/bench/rotation

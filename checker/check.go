@@ -257,20 +257,6 @@ func (r *run) onFile(f *File, finding Finding) {
 	r.attach(r.byID[f.Certs[0].Fingerprint], finding)
 }
 
-// notCurrent reports whether a certificate that counts is used by other
-// contexts of kubeconfigs alone.
-func (r *run) notCurrent(e *entry) bool {
-	return r.inUse(e) && !slices.ContainsFunc(e.places, func(p place) bool { return r.counts(p) && !p.notCurrent() })
-}
-
-// ofOtherContext is a finding about what the current-context of its kubeconfig
-// does not use: nothing fails before somebody switches to another.
-func (f Finding) ofOtherContext() Finding {
-	f.Severity = min(f.Severity, Warning)
-	f.Message += "; the kubeconfig's current-context does not use it"
-	return f
-}
-
 // orphans gives leftovers their one finding. A certificate that is in use
 // elsewhere too (the CA in the directory of an old token) is none.
 func (r *run) orphans(e *entry) {

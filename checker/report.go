@@ -29,7 +29,7 @@ type Summary struct {
 	Orphaned     int      `json:"orphaned"`
 	// Files is the number of places read, Secrets and ConfigMaps included.
 	Files    int            `json:"files"`
-	Findings map[RuleID]int `json:"findingCounts"`
+	Findings map[RuleID]int `json:"findings"`
 	Roots    []Root         `json:"roots"`
 }
 

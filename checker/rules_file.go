@@ -39,6 +39,20 @@ func (r *run) faults(f *File) {
 	}
 }
 
+// notCurrent reports whether a certificate that counts is used by other
+// contexts of kubeconfigs alone.
+func (r *run) notCurrent(e *entry) bool {
+	return r.inUse(e) && !slices.ContainsFunc(e.places, func(p place) bool { return r.counts(p) && !p.notCurrent() })
+}
+
+// ofOtherContext is a finding about what the current-context of its kubeconfig
+// does not use: nothing fails before somebody switches to another.
+func (f Finding) ofOtherContext() Finding {
+	f.Severity = min(f.Severity, Warning)
+	f.Message += "; the kubeconfig's current-context does not use it"
+	return f
+}
+
 // keys compares private keys with certificates by their public halves.
 func (r *run) keys(f *File) {
 	if len(f.Keys) > 0 && len(f.Certs) > 0 {

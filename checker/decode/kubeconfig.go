@@ -58,6 +58,11 @@ type context struct {
 	User    string `json:"user"`
 }
 
+// leavesCluster and leavesUser are false for nil: no current-context is known.
+func (c *context) leavesCluster(name string) bool { return c != nil && c.Cluster != name }
+
+func (c *context) leavesUser(name string) bool { return c != nil && c.User != name }
+
 // ErrNotKubeconfig is returned for text that is no kubeconfig at all.
 var ErrNotKubeconfig = errors.New("not a kubeconfig")
 
@@ -86,12 +91,12 @@ func Kubeconfig(data []byte) ([]Entry, error) {
 	for _, c := range cfg.Clusters {
 		key := "clusters/" + c.Name + "/certificate-authority"
 		e, err := entry(key, c.Cluster.CAData, c.Cluster.CA)
-		e.CA, e.OtherContext = true, current != nil && current.Cluster != c.Name
+		e.CA, e.OtherContext = true, current.leavesCluster(c.Name)
 		entries, faults = collect(entries, faults, e, err)
 	}
 	for _, u := range cfg.Users {
 		e, err := entry("users/"+u.Name+"/client-certificate", u.User.CertData, u.User.Cert)
-		e.OtherContext = current != nil && current.User != u.Name
+		e.OtherContext = current.leavesUser(u.Name)
 		if err == nil {
 			e.KeyData, err = base64.StdEncoding.DecodeString(u.User.KeyData)
 			if err != nil {

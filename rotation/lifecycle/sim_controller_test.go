@@ -262,7 +262,7 @@ func (w *world) create(a lifecycle.Action) bool {
 			return true
 		}
 	}
-	if w.run != nil && w.run.uid == w.actor {
+	if w.run != nil && w.run.uid == w.actor && w.run.state.Outcome == "" {
 		w.refereeRenew()
 	} else {
 		// A create has no version to be refused by. What a controller creates that

@@ -100,7 +100,8 @@ func (p *planner) renewSheltered(c *Certificate) bool {
 }
 
 // sheltered reports whether the old anchor survives its renewal: archived, in
-// the carrier, and with its key kept for a way back.
+// the carrier, which is a source of the bundle still, and with its key kept for a
+// way back.
 func (p *planner) sheltered(c *Certificate) bool {
 	from := p.state.From.Anchor.Fingerprint
 	carrier := p.facts.Carrier.Set
@@ -108,6 +109,8 @@ func (p *planner) sheltered(c *Certificate) bool {
 		carrier = p.facts.Bundle.Set
 	}
 	switch {
+	case p.facts.Checks.BundleFault != "":
+		return p.block(v1alpha1.BundleNotOurs, p.facts.Checks.BundleFault)
 	case !p.facts.Archive.Set.Contains(from) || !carrier.Contains(from):
 		return p.wait(v1alpha1.KeepingOldAnchor, "the old anchor's certificate is being put where it survives the renewal")
 	case !p.facts.Kept.Exists || p.facts.Kept.Anchor != from:

@@ -55,7 +55,12 @@ func (p *planner) dropNow(gone bundle.Set) bool {
 			p.actions = append(p.actions, onCertificate(LabelAnchor, c, false))
 		}
 	}
-	return p.wait(v1alpha1.Narrowing, fmt.Sprintf("%d anchors are being dropped from the bundle", p.facts.Bundle.Set.Intersect(gone).Len()))
+	message := fmt.Sprintf("%d anchors are being dropped from the bundle", p.facts.Bundle.Set.Intersect(gone).Len())
+	if len(p.actions) == 0 && !p.facts.Policy.writesBundle() && p.facts.Carrier.Set.Intersect(gone).Empty() {
+		// Also what a layout that was left behind had for a source.
+		message += "; no source of Reanchor's brings them any more: if this lasts, remove from the Bundle whatever else does, such as a previous-anchor Secret"
+	}
+	return p.wait(v1alpha1.Narrowing, message)
 }
 
 // verify looks at the result: the bundle verifies the issuers, and every pod

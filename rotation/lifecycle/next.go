@@ -20,6 +20,7 @@ func Next(f Facts, now time.Time) Decision {
 	switch {
 	case f.Policy.Suspend:
 		p.decide(v1alpha1.Suspended, "spec.suspend of the MeshTrust is true: nothing is written")
+		p.decision.Exposed = p.exposed() // that nothing is done about it makes it no better
 		return p.decision
 	case f.Run != nil && f.Run.Deleting:
 		p.release()

@@ -202,6 +202,16 @@ func TestNext(t *testing.T) {
 			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseNewAnchor); x.keep(); x.held(true) },
 			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.AnchorIssuing, Does: []string{"Renew mesh-anchor-1"}},
 		},
+		"in place, it is not renewed when the previous-anchor Secret is no source of the bundle any more": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseNewAnchor)
+				x.keep()
+				x.held(true)
+				x.Checks.BundleFault = "Bundle trust lacks a source"
+			},
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.BundleNotOurs, Blocked: true},
+		},
 		"in place, no cache is believed before the anchor is renewed": {
 			func(x *fixture) {
 				x.inPlace()
@@ -578,6 +588,71 @@ func TestAPhaseThatTakesTooLongIsBlockedAndPreflightFails(t *testing.T) {
 	d := lifecycle.Next(x.Facts, now.Add(20*time.Minute))
 	if d.State.Outcome != lifecycle.Failed || d.Reason != v1alpha1.PermissionMissing || len(d.Actions) > 0 {
 		t.Errorf("Preflight: %+v", d)
+	}
+}
+
+// Somebody edits the sources of trust-manager's Bundle while a rotation runs.
+func TestABundleWhoseSourcesWereEditedHoldsARotationUp(t *testing.T) {
+	const fault = "Bundle trust lacks the source secret: {name: linkerd-previous-anchor, key: tls.crt}"
+	for _, inPlace := range []bool{true, false} {
+		for _, phase := range []v1alpha1.Phase{
+			v1alpha1.PhaseWiden, v1alpha1.PhaseRolling, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseDrainLeaves,
+		} {
+			for _, lost := range []string{"a", "b"} {
+				x := newFixture(t)
+				if inPlace {
+					x.inPlace()
+				}
+				x.begin(phase)
+				if phase == v1alpha1.PhaseConfirmIssuer || phase == v1alpha1.PhaseDrainLeaves {
+					x.confirmed()
+					x.Run.State.InUseAt = now.Add(-time.Minute)
+				}
+				whole := set(x.a, x.b, x.foreign)
+				x.Checks.BundleFault = fault
+				x.Bundle.Set = map[string]bundle.Set{"a": set(x.b, x.foreign), "b": set(x.a, x.foreign)}[lost]
+				x.Roller.BundleHash = x.Bundle.Set.Hash()
+				d := lifecycle.Next(x.Facts, now)
+				if d.Reason != v1alpha1.BundleNotOurs || !d.Blocked || !strings.Contains(d.Message, fault) {
+					t.Errorf("%s (in place: %t) without %s: %s: %s", phase, inPlace, lost, d.Reason, d.Message)
+				}
+				for _, a := range d.Actions {
+					t.Errorf("%s (in place: %t) without %s: %s", phase, inPlace, lost, a.Verb)
+				}
+				x.Run.State, x.Checks.BundleFault, x.Bundle.Set, x.Roller.BundleHash = d.State, "", whole, whole.Hash()
+				if d := lifecycle.Next(x.Facts, now); d.Reason == v1alpha1.BundleNotOurs || d.Blocked {
+					t.Errorf("%s (in place: %t): put right, and still %s: %s", phase, inPlace, d.Reason, d.Message)
+				}
+			}
+		}
+	}
+}
+
+// After the layout was changed a source of the former may be left in the Bundle.
+func TestWhatElseBringsADroppedAnchorIsAskedFor(t *testing.T) {
+	x := newFixture(t)
+	x.begin(v1alpha1.PhaseDrainLeaves)
+	x.drained()
+	if d := lifecycle.Next(x.Facts, now); strings.Contains(d.Message, "remove from the Bundle") {
+		t.Errorf("while its label is taken away: %s", d.Message)
+	}
+	x.Anchors[0].Labelled = false
+	d := lifecycle.Next(x.Facts, now)
+	if d.State.Phase != v1alpha1.PhaseNarrow || !strings.Contains(d.Message, "remove from the Bundle") {
+		t.Errorf("%s: %s", d.State.Phase, d.Message)
+	}
+	x.Run.State = d.State
+	if d := lifecycle.Next(x.Facts, now.Add(time.Hour)); !d.Blocked || !strings.Contains(d.Message, "remove from the Bundle") {
+		t.Errorf("for an hour: blocked %t, %s", d.Blocked, d.Message)
+	}
+}
+
+func TestSuspendHidesNoExposedSignature(t *testing.T) {
+	x := newFixture(t)
+	x.inPlace()
+	x.Anchors[0].Issued, x.Policy.Suspend = &x.b, true
+	if d := lifecycle.Next(x.Facts, now); !d.Exposed || len(d.Actions) > 0 {
+		t.Errorf("exposed %t, %d writes", d.Exposed, len(d.Actions))
 	}
 }
 

@@ -11,13 +11,26 @@ import (
 // decided after the run, since its phase bears on what is needed.
 func (p *planner) stand() {
 	p.archive()
-	needed := full(p.needed())
+	all := p.needed()
+	p.unsourced(all)
+	needed := full(all)
 	p.label(needed)
 	p.carry(needed)
 	p.hold()
 	p.repair()
 	p.keepOrDrop()
 	p.sweep()
+}
+
+// unsourced says, whatever else the run waits for, that an anchor that is needed
+// is not in the bundle and cannot get there: somebody has changed what that is
+// made of.
+func (p *planner) unsourced(needed bundle.Set) {
+	fault := p.facts.Checks.BundleFault
+	if fault == "" || !p.active() || p.paused || p.facts.Bundle.Unusable.Reason != "" || p.facts.Bundle.Set.ContainsAll(needed) {
+		return
+	}
+	p.block(v1alpha1.BundleNotOurs, "the bundle lacks an anchor that is needed: "+fault)
 }
 
 // archive keeps the certificate of every own anchor: once a Secret is renewed,

@@ -88,6 +88,8 @@ func (p *planner) mayTurn(to *Replaced, secret string) bool {
 	switch {
 	case !p.facts.Bundle.Set.Contains(fp):
 		return p.wait(v1alpha1.WaitingForBundle, "the published bundle does not hold the anchor "+fp.Short())
+	case p.oldIsGone():
+		return p.wait(v1alpha1.WaitingForBundle, "the old anchor is gone from the published bundle, and leaves chain to it: it is put back first")
 	case !p.approved(v1alpha1.GateSwitchIssuer):
 		return p.block(v1alpha1.ApprovalRequired, "trusted from outside: "+p.externals()+"; add an approval for the gate SwitchIssuer when they trust the new anchor too")
 	case p.hopeless():
@@ -95,6 +97,14 @@ func (p *planner) mayTurn(to *Replaced, secret string) bool {
 	default:
 		return p.settled() && p.trustedBy(to) && p.live()
 	}
+}
+
+// oldIsGone reports whether the old anchor is to be put back into the bundle
+// before the issuer is switched: new pods could not verify the leaves that live.
+func (p *planner) oldIsGone() bool {
+	from := p.state.From
+	return !p.aborting() && p.state.Path == v1alpha1.PathRotate && from.known() && from.Anchor.Certificate() != nil &&
+		!from.Anchor.ExpiredAt(p.now) && !p.facts.Bundle.Set.Contains(from.Anchor.Fingerprint)
 }
 
 // backAlready reports whether an abort finds the old anchor signing.

@@ -74,11 +74,10 @@ func ParseSchedule(schedule string) (cron.Schedule, error) {
 // then what is due, then the schedule. Times of the schedule that were missed
 // start one run together.
 func Open(o Opening, now time.Time) Opened {
-	out := Opened{Delete: excess(o)}
 	if o.Facts.Policy.Suspend {
-		out.Message = "suspend is true"
-		return out
+		return Opened{Message: "suspend is true"} // a deletion is a write too
 	}
+	out := Opened{Delete: excess(o)}
 	for _, r := range o.Runs {
 		if r.Outcome == "" {
 			out.Message = r.Name + " runs"

@@ -113,6 +113,10 @@ func TestTheOldestRunsAreDeletedFirst(t *testing.T) {
 	if got := lifecycle.Open(o, now).Delete; !slices.Equal(got, []string{"older", "old"}) {
 		t.Errorf("%v", got)
 	}
+	o.Facts.Policy.Suspend = true
+	if got := lifecycle.Open(o, now).Delete; len(got) > 0 {
+		t.Errorf("%v although the MeshTrust is suspended", got)
+	}
 }
 
 func TestSchedulesThatAreNoneAreRefused(t *testing.T) {

@@ -38,6 +38,14 @@ func drainedAt(run *v1alpha1.AnchorRotation) time.Time {
 	return s.IssuerInUseAt.Time
 }
 
+// witness reports whether the MeshTrust's status still lists an issuer of which
+// the run shows that its leaves have ended. Were the run gone before that is
+// corrected, its anchor would count as needed again, and be put back.
+func witness(mt *v1alpha1.MeshTrust, run *v1alpha1.AnchorRotation) bool {
+	issuer := mt.Status.Issuer
+	return issuer != nil && len(LiveIssuers(issuer.Earlier, []v1alpha1.AnchorRotation{*run})) < len(issuer.Earlier)
+}
+
 // RestartBefore is lifecycle.RestartBefore of the run in force: pods that were
 // created before that time are to be replaced. Zero for none.
 func RestartBefore(spec *v1alpha1.MeshTrustSpec, runs []v1alpha1.AnchorRotation, now time.Time) time.Time {

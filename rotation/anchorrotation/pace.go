@@ -9,10 +9,37 @@ import (
 // and while pods roll there are events all the time.
 const pace = time.Second
 
-// pacer remembers when each mesh was looked at. Its zero value is ready.
+// patience is how long what a mesh lacks is waited for without a word: after a
+// start of the controller the pods are read well within it.
+const patience = time.Minute
+
+// pacer remembers when each mesh was looked at, and since when there is nothing
+// that could be decided on. Its zero value is ready.
 type pacer struct {
-	mu     sync.Mutex
-	looked map[string]time.Time
+	mu              sync.Mutex
+	looked, pending map[string]time.Time
+}
+
+// waited returns for how long nothing could be decided about a mesh.
+func (p *pacer) waited(mesh string, now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pending == nil {
+		p.pending = map[string]time.Time{}
+	}
+	since, ok := p.pending[mesh]
+	if !ok {
+		since = now
+		p.pending[mesh] = since
+	}
+	return now.Sub(since)
+}
+
+// ready ends the waiting.
+func (p *pacer) ready(mesh string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.pending, mesh)
 }
 
 // wait returns how long a mesh is to be left alone; zero when it may be looked
@@ -35,4 +62,5 @@ func (p *pacer) forget(mesh string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.looked, mesh)
+	delete(p.pending, mesh)
 }

@@ -65,8 +65,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	case w.refused != "":
 		return r.refuse(ctx, w)
 	case w.pending != "":
-		return reconcile.Result{RequeueAfter: time.Second}, nil
+		return r.await(ctx, w)
 	default:
+		r.pacer.ready(req.Name)
 		return r.proceed(ctx, w)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -155,5 +156,84 @@ func TestAMeshIsLookedAtInAPace(t *testing.T) {
 	}
 	if p.wait("b", noon.Add(pace/4)) != 0 || p.wait("a", noon.Add(pace)) != 0 || p.wait("a", noon.Add(-time.Hour)) != 0 {
 		t.Error("another mesh, a look in time, or a clock that was set back, waits")
+	}
+}
+
+// blocked is the reason for which a run is Blocked, as its status has it.
+func blocked(t *testing.T, r *Reconciler, name string) string {
+	t.Helper()
+	var run v1alpha1.AnchorRotation
+	if err := r.Live.Get(t.Context(), client.ObjectKey{Name: name}, &run); err != nil {
+		t.Fatal(err)
+	}
+	if c := apimeta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionBlocked); c != nil && c.Status == metav1.ConditionTrue {
+		return c.Reason
+	}
+	return ""
+}
+
+// shownBlocked is what the metrics show of the mesh.
+func shownBlocked(r *Reconciler) v1alpha1.Reason { return r.Reporter.metrics.meshes["linkerd"].blocked }
+
+func TestARunOfAMeshThatIsLeftAloneIsShownAsBlocked(t *testing.T) {
+	r, w := stage(t, interceptor.Funcs{})
+	w.refused = "MeshTrust linkerd is left alone"
+	if _, err := r.refuse(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if got := blocked(t, r, "r"); got != string(v1alpha1.InvalidSpec) || shownBlocked(r) != v1alpha1.InvalidSpec {
+		t.Errorf("status %q, metrics %q", got, shownBlocked(r))
+	}
+}
+
+// A controller that has just started waits for its pods without a word; what
+// lasts is said.
+func TestARunThatNothingCanBeDecidedOnIsSaidToBeBlockedAfterAWhile(t *testing.T) {
+	r, w := stage(t, interceptor.Funcs{})
+	clock := clocktesting.NewFakePassiveClock(noon)
+	r.Clock = clock
+	w.pending = "the pods are being read"
+	await := func(at time.Duration, want v1alpha1.Reason) {
+		t.Helper()
+		clock.SetTime(noon.Add(at))
+		if _, err := r.await(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		if got := blocked(t, r, "r"); got != string(want) || shownBlocked(r) != want {
+			t.Errorf("after %s: status %q, metrics %q, want %q", at, got, shownBlocked(r), want)
+		}
+	}
+	await(0, "")
+	await(patience-time.Second, "")
+	r.pacer.ready("linkerd")
+	await(patience+time.Second, "")
+	await(3*patience, v1alpha1.NotObserved)
+}
+
+// The MeshTrust's status lists an issuer whose leaves only the run shows ended.
+func TestAnEndedRunStaysUntilWhatItShowsIsOnRecord(t *testing.T) {
+	r, w := stage(t, interceptor.Funcs{})
+	at := metav1.NewTime(noon)
+	w.run.Finalizers = []string{v1alpha1.RotationFinalizer}
+	if err := r.Client.Update(t.Context(), w.run); err != nil {
+		t.Fatal(err)
+	}
+	w.run.Status = ended("", v1alpha1.ConditionFailed, v1alpha1.AnchorRotationStatus{IssuerInUseAt: &at, AbortedFrom: v1alpha1.PhaseDrainLeaves}).Status
+	w.runs, w.run = []v1alpha1.AnchorRotation{*w.run}, nil
+	earlier := metav1.NewTime(noon.Add(-time.Minute))
+	w.mt.Status.Issuer = &v1alpha1.IssuerStatus{Earlier: []v1alpha1.EarlierIssuer{{Fingerprint: "x", ReplacedAt: &earlier}}}
+	held := func() int {
+		t.Helper()
+		if err := r.tidy(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		return len(w.runs[0].Finalizers)
+	}
+	if held() == 0 {
+		t.Error("it may go, and its anchor would count as needed again")
+	}
+	w.mt.Status.Issuer.Earlier = nil
+	if held() > 0 {
+		t.Error("it is held although its word is on record")
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // tidy keeps the finalizers as they must be, and says to the runs that wait
 // what they wait for. The run in force has a finalizer from its first step on;
-// one that has ended, or never began, holds nothing.
+// one that has ended, or never began, holds nothing, unless it is a witness.
 func (r *Reconciler) tidy(ctx context.Context, w *world) error {
 	for i := range w.runs {
 		run := &w.runs[i]
@@ -25,6 +25,7 @@ func (r *Reconciler) tidy(ctx context.Context, w *world) error {
 			if err := r.claim(ctx, run); err != nil {
 				return err
 			}
+		case outcomeOf(run) != "" && witness(w.mt, run):
 		case outcomeOf(run) != "" || !run.DeletionTimestamp.IsZero():
 			if err := r.release(ctx, run); err != nil {
 				return err
@@ -100,8 +101,21 @@ func (r *Reconciler) refuse(ctx context.Context, w *world) (reconcile.Result, er
 		if err := r.say(ctx, w.run, v1alpha1.InvalidSpec, w.refused); err != nil {
 			return again(err)
 		}
+		r.Reporter.waits(w.mt.Name, w.run, v1alpha1.InvalidSpec)
 	}
 	return reconcile.Result{RequeueAfter: restEvery}, nil
+}
+
+// await waits for what a decision needs, and says so to the run when that takes
+// long.
+func (r *Reconciler) await(ctx context.Context, w *world) (reconcile.Result, error) {
+	if r.pacer.waited(w.mt.Name, r.Clock.Now()) >= patience && w.run != nil {
+		if err := r.say(ctx, w.run, v1alpha1.NotObserved, w.pending); err != nil {
+			return again(err)
+		}
+		r.Reporter.waits(w.mt.Name, w.run, v1alpha1.NotObserved)
+	}
+	return reconcile.Result{RequeueAfter: soon}, nil
 }
 
 // forbidden says which rights the controller lacks to look at a mesh's

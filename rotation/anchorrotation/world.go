@@ -81,10 +81,14 @@ func unready(mt *v1alpha1.MeshTrust) (pending, refused string) {
 			return ready.Reason, "MeshTrust " + mt.Name + " is left alone: " + ready.Message
 		}
 	}
-	if ready == nil || mt.Status.Bundle == nil {
-		return "the MeshTrust has no status yet", ""
+	switch {
+	case ready == nil:
+		return "MeshTrust " + mt.Name + " has no status yet", ""
+	case mt.Status.Bundle == nil:
+		return "no bundle of MeshTrust " + mt.Name + " is on record yet: " + ready.Message, ""
+	default:
+		return "", ""
 	}
-	return "", ""
 }
 
 // runsOf returns the AnchorRotations of a mesh, the oldest first.

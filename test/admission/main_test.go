@@ -87,7 +87,11 @@ func leastPrivilege() error {
 	if err != nil {
 		return err
 	}
-	return shared.audit.Check(granted, nil)
+	used, err := shared.audit.Used()
+	if err != nil {
+		return err
+	}
+	return audit.Check(used, granted, nil)
 }
 
 // start brings up everything. What is up when it fails is in the cluster it

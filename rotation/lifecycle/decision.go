@@ -32,9 +32,6 @@ type Decision struct {
 	Exposed bool
 	// AbortRefused says why an abort is not carried out; empty when it is.
 	AbortRefused string
-	// DenyUntrusting asks admission to deny pods that provably do not trust the
-	// issuer in use: from SwitchIssuer to the end.
-	DenyUntrusting bool
 	// Released says that the finalizer may go.
 	Released bool
 	// Again is when to decide again although nothing changed.

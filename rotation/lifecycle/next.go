@@ -187,7 +187,6 @@ func (p *planner) finish() Decision {
 	if p.active() {
 		p.again(p.now.Add(recheck))
 		p.overdue()
-		d.DenyUntrusting = p.state.reached(v1alpha1.PhaseSwitchIssuer) || p.aborting()
 	}
 	if p.state.Outcome == Failed && d.Reason == "" {
 		p.decide(outcomeReason(p.state), "the rotation has ended")

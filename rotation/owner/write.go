@@ -27,7 +27,8 @@ var (
 	// any more; the next decision will see why.
 	ErrSuperseded = errors.New("the live object does not call for it")
 	// ErrRefused says that the write was refused: an eviction by a
-	// PodDisruptionBudget, an operator's annotation for want of a permission.
+	// PodDisruptionBudget, a change by an admission rule or for want of a
+	// permission. What follows in the error says by what.
 	ErrRefused = errors.New("it was refused")
 )
 
@@ -142,6 +143,8 @@ func (w Writer) apply(ctx context.Context, live Owner, fields map[string]any) (W
 	switch {
 	case apierrors.IsConflict(err):
 		return Written{}, fmt.Errorf("applying to %s: %w", key, ErrSuperseded)
+	case refused(err):
+		return Written{}, fmt.Errorf("applying to %s: %w: %s", key, ErrRefused, refusalOf(err))
 	case err != nil:
 		return Written{}, fmt.Errorf("applying to %s: %w", key, err)
 	}
@@ -171,6 +174,8 @@ func (w Writer) evict(ctx context.Context, a rollout.Action) error {
 	case limited.Err() != nil && ctx.Err() == nil:
 		return fmt.Errorf("evicting pod %s/%s: %w: the server, which gave no answer within %s, as while it processes a PodDisruptionBudget",
 			a.Key.Namespace, a.Pod.Name, ErrRefused, evictionAnswer)
+	case refused(err): // 500 is the answer for a pod of two budgets
+		return fmt.Errorf("evicting pod %s/%s: %w: the server: %s", a.Key.Namespace, a.Pod.Name, ErrRefused, refusalOf(err))
 	case err != nil:
 		return fmt.Errorf("evicting pod %s/%s: %w", a.Key.Namespace, a.Pod.Name, err)
 	}
@@ -180,9 +185,8 @@ func (w Writer) evict(ctx context.Context, a rollout.Action) error {
 // refusedBy names the budget: the API server's answer carries it as a cause of
 // type DisruptionBudget, with a message that begins with its name.
 func refusedBy(err error) string {
-	var status apierrors.APIStatus
-	if errors.As(err, &status) && status.Status().Details != nil {
-		for _, cause := range status.Status().Details.Causes {
+	if details := statusOf(err).Details; details != nil {
+		for _, cause := range details.Causes {
 			if cause.Type == policyv1.DisruptionBudgetCause {
 				return budgetOf(cause.Message)
 			}

@@ -1,10 +1,12 @@
 package owner
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,9 +16,11 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
@@ -80,5 +84,40 @@ func TestAnEvictionThatIsPutOffIsRefused(t *testing.T) {
 	}
 	if took := time.Since(began); took > 2*evictionAnswer {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// What others refuse is told of the one workload; it is no fault of the pass, in
+// which all others would wait.
+func TestARefusedChangeNamesWhatRefusedIt(t *testing.T) {
+	deployments := schema.GroupResource{Group: "apps", Resource: "deployments"}
+	for name, c := range map[string]struct {
+		answer error
+		says   string
+	}{
+		"an admission policy": {apierrors.NewForbidden(deployments, "web", errors.New("policy require-owner says no")), "policy require-owner says no"},
+		"a rule of the kind":  {apierrors.NewInvalid(schema.GroupKind{Group: "apps", Kind: "Deployment"}, "web", nil), "is invalid"},
+		"a webhook that fails": {apierrors.NewInternalError(errors.New(`failed calling webhook "policy.example.com"`)),
+			`failed calling webhook "policy.example.com"`},
+	} {
+		for verb, calls := range map[string]interceptor.Funcs{
+			"applying": {Apply: func(context.Context, client.WithWatch, runtime.ApplyConfiguration, ...client.ApplyOption) error {
+				return c.answer
+			}},
+			"evicting": {SubResourceCreate: func(context.Context, client.Client, string, client.Object, client.Object, ...client.SubResourceCreateOption) error {
+				return c.answer
+			}},
+		} {
+			w := Writer{Client: world(nil, calls)}
+			key, err := rollout.Key{Kind: "Deployment", Namespace: "ns", Name: "web"}, error(nil)
+			if verb == "applying" {
+				_, err = w.apply(t.Context(), Owner{Spec: rollout.OwnerSpec{Key: key}}, specOf(nil))
+			} else {
+				err = w.evict(t.Context(), rollout.Action{Key: key, Pod: rollout.Pod{Name: "web-0"}})
+			}
+			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), ErrRefused.Error()+": ") || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s, refused by %s: %v", verb, name, err)
+			}
+		}
 	}
 }

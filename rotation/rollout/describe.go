@@ -100,8 +100,8 @@ func failureMessage(w *Workload, reason v1alpha1.Reason, policy Policy) string {
 	default:
 		look := "look at its pods"
 		switch {
-		case w.Verb == v1alpha1.VerbAnnotate && w.Refused != "":
-			look = "its annotation is refused: " + w.Refused
+		case w.Refused != "":
+			look = "the change is refused: " + w.Refused
 		case w.Verb == v1alpha1.VerbAnnotate:
 			look = "look at its operator and its pods"
 		}

@@ -349,6 +349,20 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.rolled("x", "")
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
 		},
+		"a template that a policy refuses makes no progress, and the policy is named": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+			s.workload("x").Refused = "policy require-owner"
+			d := s.pass(time.Second).next()
+			s.want(d, v1alpha1.CanaryInFlight, "Restart x v1:new")
+			if !strings.Contains(d.State.InProgress[0].Message, "require-owner") {
+				t.Errorf("the policy is not named: %+v", d.State.InProgress)
+			}
+			d = s.pass(10 * time.Minute).next()
+			if len(d.Ended) != 1 || d.Ended[0].Reason != v1alpha1.ProgressDeadlineExceeded || !strings.Contains(d.Ended[0].Message, "require-owner") {
+				t.Errorf("the failure does not tell why: %+v", d.Ended)
+			}
+		},
 		"what failed and is tried again holds up neither the canary nor later waves": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", wave(1), verb(v1alpha1.VerbEvict)), stale("b", "y"))
 			s.facts.State = rollout.State{BundleHash: newHash, Wave: 2,

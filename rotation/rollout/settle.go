@@ -162,7 +162,7 @@ func (p *planner) giveUp(w *Workload, r *Roll) {
 	switch {
 	case enough(w, r):
 		p.end(w, r)
-	case w.Refused != "" && r.Verb != v1alpha1.VerbAnnotate:
+	case w.Refused != "" && evicts(r):
 		p.fail(w, v1alpha1.EvictionBlocked, r.Attempt)
 	case p.forestalled(w, r):
 		p.withdraw(r)
@@ -173,6 +173,12 @@ func (p *planner) giveUp(w *Workload, r *Roll) {
 	default:
 		p.fail(w, v1alpha1.ProgressDeadlineExceeded, r.Attempt)
 	}
+}
+
+// evicts reports whether what a roll writes are evictions: from the first, or
+// after its template, for pods that a partition keeps.
+func evicts(r *Roll) bool {
+	return r.Verb == v1alpha1.VerbEvict || r.Verb != v1alpha1.VerbAnnotate && r.Applied
 }
 
 // forestalled reports whether somebody else's rollout came first, which is

@@ -18,6 +18,9 @@ type candidate struct {
 	again          bool
 	// counted says that it is in flight already, by a rollout that is stalled.
 	counted bool
+	// marked says that its owner carries the roll's mark: only the pods below its
+	// partition are left, which are evicted.
+	marked bool
 }
 
 // rank orders candidates: the most urgent first, what failed before last.
@@ -102,13 +105,14 @@ func (p *planner) reachControlPlane(w *Workload) {
 // sortNeedy tells of a workload with pods to be replaced whether that has
 // begun, waits for another rollout, or may be begun.
 func (p *planner) sortNeedy(w *Workload, busy bool) {
+	begun := p.begun(w, busy)
 	switch {
-	case p.begun(w, busy):
+	case begun && len(belowPartition(w, w.StalePods)) == 0:
 		p.adopt(w, busy)
 	case w.Owner.rolling() && !p.stalled(w):
 		p.awaitOwn(w)
 	default:
-		p.consider(w, busy)
+		p.consider(w, busy, begun)
 	}
 }
 
@@ -175,7 +179,9 @@ func (p *planner) begun(w *Workload, busy bool) bool {
 	}
 }
 
-// adopt takes up a roll that has begun.
+// adopt takes up a roll that has begun. It goes on by itself. One that has still
+// to evict pods does not: its evictions are writes like those of any other, so
+// that it passes the rules for a start (see consider).
 func (p *planner) adopt(w *Workload, busy bool) {
 	r := Roll{
 		Key: w.Key, Attempt: attemptOf(w.RestartedFor, p.facts.Bundle.Hash), Verb: w.Verb, For: p.facts.Bundle.Hash, Applied: true,
@@ -214,11 +220,12 @@ func (p *planner) stalled(w *Workload) bool {
 }
 
 // consider makes the workload a candidate, or a failure when it has had all its
-// attempts. One that is in flight is counted already.
-func (p *planner) consider(w *Workload, inFlight bool) {
+// attempts. One that is in flight is counted already, and one whose template is
+// marked already goes on with the evictions below its partition.
+func (p *planner) consider(w *Workload, inFlight, begun bool) {
 	counted, marked := p.state.counted(w.Key), attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
 	tries := counted.Count
-	if tries == 0 && p.sincePublished(w.StalePods) {
+	if tries == 0 && !begun && p.sincePublished(w.StalePods) {
 		tries = marked
 	}
 	if tries >= p.facts.Policy.MaxAttempts {
@@ -231,13 +238,14 @@ func (p *planner) consider(w *Workload, inFlight bool) {
 	if tries >= p.facts.Policy.MaxAttempts {
 		return
 	}
-	verb := w.Verb
-	if verb == v1alpha1.VerbRestart && counted.Reverts >= maxReverts {
-		verb = v1alpha1.VerbEvict
+	c := candidate{w: w, verb: w.Verb, attempt: max(counted.Count, marked) + 1, tries: tries + 1, again: failed, counted: inFlight}
+	switch {
+	case begun:
+		c.attempt, c.marked = marked, true
+	case c.verb == v1alpha1.VerbRestart && counted.Reverts >= maxReverts:
+		c.verb = v1alpha1.VerbEvict
 	}
-	p.candidates = append(p.candidates, candidate{
-		w: w, verb: verb, attempt: max(counted.Count, marked) + 1, tries: tries + 1, again: failed, counted: inFlight,
-	})
+	p.candidates = append(p.candidates, c)
 }
 
 // sincePublished reports whether one of the pods was created since the bundle

@@ -141,6 +141,13 @@ func block(r v1alpha1.Reason) func(*rollout.Workload) {
 	return func(w *rollout.Workload) { w.Verb, w.Block = "", rollout.Hold{Reason: r, Message: "because"} }
 }
 
+// lowerPart makes it a StatefulSet that was rolled for the bundle, but for the one
+// pod below its partition.
+func lowerPart(w *rollout.Workload) {
+	w.Key.Kind, w.RestartedFor, w.Outdated, w.StalePods = "StatefulSet", newHash, 1, w.StalePods[:1]
+	w.Owner.Partition, w.Owner.Updated = 1, 1
+}
+
 // current makes the workload one whose pods all carry the bundle.
 func current(w *rollout.Workload) { w.StalePods, w.RetiredPods = nil, nil }
 

@@ -263,10 +263,10 @@ func (p *planner) begin(c candidate) {
 		p.count(c.w.Key.Namespace)
 	}
 	p.state.InProgress = append(p.state.InProgress, Roll{
-		Key: c.w.Key, Attempt: c.attempt, Verb: c.verb, For: p.facts.Bundle.Hash,
+		Key: c.w.Key, Attempt: c.attempt, Verb: c.verb, For: p.facts.Bundle.Hash, Applied: c.marked,
 		StartedAt: p.now, ProgressAt: p.now, Before: c.w.NewestPod, Pods: c.w.Pods + c.w.Terminating, Left: p.left(c.w),
 	})
-	if c.attempt > 1 {
+	if c.attempt > 1 || c.tries > 1 {
 		a := p.state.attempts(c.w.Key)
 		a.Count, a.LastAt = c.tries, p.now
 	}

@@ -431,6 +431,34 @@ func TestARollTakesItsCourse(t *testing.T) {
 			current(w)
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
 		},
+		"the lower part is evicted under all the rules for a start when the roll is not in the state": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", lowerPart), stale("b", "y", wave(1)))
+			s.facts.Policy.MaxConcurrent = 1
+			s.want(s.next(), v1alpha1.Rolling, "Restart y v1:new") // an earlier wave goes first
+			s.rolled("y", newHash).Owner.Updated = 1               // somebody rolls it again, which takes up the budget
+			s.want(s.pass(time.Minute).next(), v1alpha1.Rolling)
+			s.facts.State = rollout.State{}
+			s.want(s.next(), v1alpha1.BudgetExhausted)
+			s.workload("x").Terminating = 1 // which somebody else took away
+			s.want(s.next(), v1alpha1.BudgetExhausted)
+			s.workload("x").Terminating, s.workload("y").Owner.Updated = 0, 2
+			d := s.next()
+			s.want(d, v1alpha1.Rolling, "Evict x x-0")
+			if r := d.State.InProgress[0]; !r.Applied || r.Attempt != 1 || len(d.State.Attempts) != 0 {
+				t.Errorf("not the same attempt: %+v", d.State)
+			}
+			current(s.workload("x"))
+			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"the lower part that comes back stale is evicted maxAttempts times, and the upper one not rolled again": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", lowerPart))
+			for range 3 {
+				s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+				w := s.workload("x")
+				w.StalePods, w.NewestPod = pods("x", s.pass(time.Minute).now, 1), s.now
+			}
+			s.want(s.next(), v1alpha1.StillStale)
+		},
 
 		"a mark that is removed is written again, the second time pods are evicted": func(t *testing.T) {
 			s := newScript(t, stale("a", "x"))

@@ -131,7 +131,7 @@ func (p *planner) comeBack(w *Workload, r *Roll) {
 
 // putBack takes back a roll whose next step may not be written now: it is begun
 // again when it may, and until then it holds no place. A partition's roll is
-// kept, since its mark is written and cannot be begun twice. No time runs out.
+// kept, since its mark is written. No time runs out.
 func (p *planner) putBack(w *Workload, r *Roll) {
 	r.ProgressAt, r.Message = p.now, "waiting until writing is allowed"
 	p.unfenced = p.unfenced || w.Wave > 0 && p.frozen.Reason == "" && !p.fenced()

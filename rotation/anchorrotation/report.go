@@ -130,6 +130,11 @@ func (r *Reporter) forbidden(mt *v1alpha1.MeshTrust, message string) {
 	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.PermissionMissing), "Observe", "%s", clip(message))
 }
 
+// abandoned tells of a run that is deleted midway and that nothing follows.
+func (r *Reporter) abandoned(run *v1alpha1.AnchorRotation, why string) {
+	r.recorder.Eventf(run, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Release", "%s", clip(why))
+}
+
 func (r *Reporter) misscheduled(mt *v1alpha1.MeshTrust, err error) {
 	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Rotate", "%s", clip(err.Error()))
 }

@@ -3,6 +3,7 @@ package anchorrotation
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -235,5 +236,47 @@ func TestAnEndedRunStaysUntilWhatItShowsIsOnRecord(t *testing.T) {
 	w.mt.Status.Issuer.Earlier = nil
 	if held() > 0 {
 		t.Error("it is held although its word is on record")
+	}
+}
+
+func TestARunWhoseMeshTrustIsGoneSaysWhatItLeavesBehind(t *testing.T) {
+	r, w := stage(t, interceptor.Funcs{})
+	recorder := events.NewFakeRecorder(100)
+	r.Reporter.recorder = recorder
+	w.run.Finalizers = []string{v1alpha1.RotationFinalizer}
+	if err := r.Client.Update(t.Context(), w.run); err != nil {
+		t.Fatal(err)
+	}
+	w.run.Status.FromAnchor = &v1alpha1.RotationCertificate{SecretName: "a"}
+	if err := r.Client.Status().Update(t.Context(), w.run); err != nil {
+		t.Fatal(err)
+	}
+	w.mt, w.runs = nil, []v1alpha1.AnchorRotation{*w.run}
+	if err := r.orphaned(t.Context(), w, "linkerd"); err != nil {
+		t.Fatal(err)
+	}
+	if got := blocked(t, r, "r"); got != string(v1alpha1.InvalidSpec) || shownBlocked(r) != v1alpha1.InvalidSpec {
+		t.Errorf("status %q, metrics %q", got, shownBlocked(r))
+	}
+	if c := apimeta.FindStatusCondition(w.runs[0].Status.Conditions, v1alpha1.ConditionBlocked); !strings.HasSuffix(c.Message, leftMidway) {
+		t.Errorf("it does not say what is held back: %s", c.Message)
+	}
+	for len(recorder.Events) > 0 {
+		<-recorder.Events
+	}
+	if err := r.Client.Delete(t.Context(), &w.runs[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Live.Get(t.Context(), client.ObjectKey{Name: "r"}, &w.runs[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.orphaned(t.Context(), w, "linkerd"); err != nil {
+		t.Fatal(err)
+	}
+	if len(recorder.Events) != 1 || !strings.Contains(<-recorder.Events, leftMidway) {
+		t.Error("it goes without a word")
+	}
+	if err := r.Live.Get(t.Context(), client.ObjectKey{Name: "r"}, &v1alpha1.AnchorRotation{}); !apierrors.IsNotFound(err) || len(r.Reporter.metrics.meshes) > 0 {
+		t.Errorf("it is still there: %v, %v", err, r.Reporter.metrics.meshes)
 	}
 }

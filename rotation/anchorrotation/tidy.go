@@ -141,21 +141,40 @@ func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reco
 	return reconcile.Result{RequeueAfter: lookEvery}, nil
 }
 
+// leftMidway says what becomes of a run that nobody can lead on. Without the
+// MeshTrust's spec.rotation it is not known what is held back, and to let it go
+// could have an issuer signed by an anchor that pods lack.
+const leftMidway = "; what it holds back stays held back, and an issuer that does not renew itself expires: " +
+	"restore the MeshTrust, or remove spec.renewal.policy from the Certificates of anchor and issuer"
+
 // orphaned lets the runs go of a MeshTrust that is gone or has no spec.rotation.
 func (r *Reconciler) orphaned(ctx context.Context, w *world, mesh string) error {
-	r.Reporter.forget(mesh)
 	r.pacer.forget(mesh)
+	why := "there is no MeshTrust " + mesh + " with a spec.rotation; create it, or delete this AnchorRotation"
+	if run := oldestActive(w.runs); run != nil && run.DeletionTimestamp.IsZero() {
+		r.Reporter.waits(mesh, run, v1alpha1.InvalidSpec)
+	} else {
+		r.Reporter.forget(mesh)
+	}
 	for i := range w.runs {
-		run := &w.runs[i]
-		var err error
-		if !run.DeletionTimestamp.IsZero() || outcomeOf(run) != "" {
-			err = r.release(ctx, run)
-		} else {
-			err = r.say(ctx, run, v1alpha1.InvalidSpec, "there is no MeshTrust "+mesh+" with a spec.rotation; create it, or delete this AnchorRotation")
-		}
-		if err != nil {
+		if err := r.orphan(ctx, &w.runs[i], why); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// orphan lets one run go, or says why it waits.
+func (r *Reconciler) orphan(ctx context.Context, run *v1alpha1.AnchorRotation, why string) error {
+	ended, deleted := outcomeOf(run) != "", !run.DeletionTimestamp.IsZero()
+	if !ended && run.Status.FromAnchor != nil {
+		why += leftMidway
+		if deleted {
+			r.Reporter.abandoned(run, why)
+		}
+	}
+	if ended || deleted {
+		return r.release(ctx, run)
+	}
+	return r.say(ctx, run, v1alpha1.InvalidSpec, why)
 }

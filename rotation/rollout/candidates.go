@@ -201,11 +201,11 @@ func (p *planner) adopt(w *Workload, busy bool) {
 
 // awaitOwn lets a rollout of somebody else end first. It holds up the later
 // waves while it brings new pods; one that is stuck is not ours to mend, and
-// only the control plane is waited for without end.
+// only a control plane that is stale is waited for without end.
 func (p *planner) awaitOwn(w *Workload) {
 	p.block(w, Hold{v1alpha1.RolloutInFlight, "its own rollout must end first"})
 	old := w.NewestPod.Add(p.facts.Policy.ProgressDeadline)
-	if w.Wave == 0 || !w.Owner.Observed || p.now.Before(old) {
+	if w.Wave == 0 && len(w.StalePods) > 0 || !w.Owner.Observed || p.now.Before(old) {
 		p.reach(w.Wave)
 		p.again(old)
 	}

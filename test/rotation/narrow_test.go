@@ -10,26 +10,36 @@ import (
 	"github.com/reanchor/reanchor/hack/lab/proxies"
 )
 
+// envLag is how old the objects may be that a container gets in its environment:
+// more than the lag of the kubelet of references (see run).
+const envLag = time.Second
+
 // drained fails unless an anchor has left the bundle when nothing that lived
 // chained to it (invariant I2): no proxy's leaf that had not ended, and no replica
 // of identity. Handshakes do not show that: whoever was rolled trusts old and new
 // for as long as it runs.
 func (w *world) drained(anchor string) {
 	w.Helper()
-	var last *linkerd.Narrowing
-	w.eventually(10*time.Second, func() error {
-		all := w.Narrowings()
-		for i := range all {
-			if all[i].Dropped.Has(anchor) {
-				last = &all[i]
+	w.noOrphans(w.dropped(10*time.Second, anchor))
+}
+
+// dropped waits until an anchor leaves the bundle, and tells of the last time that
+// it did.
+func (w *world) dropped(within time.Duration, anchor string) linkerd.Narrowing {
+	w.Helper()
+	var last linkerd.Narrowing
+	w.eventually(within, func() error {
+		for _, n := range w.Narrowings() {
+			if n.Dropped.Has(anchor) {
+				last = n
 			}
 		}
-		if last == nil {
+		if last.Dropped == nil {
 			return fmt.Errorf("the anchor %.8s was never seen to leave the bundle", anchor)
 		}
 		return nil
 	})
-	w.noOrphans(*last)
+	return last
 }
 
 // drainedEach fails unless that is so of every anchor that ever left the bundle.
@@ -53,12 +63,12 @@ func (w *world) noOrphans(n linkerd.Narrowing) {
 // that there was when the pod took part.
 func (w *world) startNarrow() {
 	w.Helper()
-	w.eventually(long, func() error {
-		published, err := w.Published(w.Context())
-		if err == nil && published.Has(w.before) {
-			err = fmt.Errorf("the old anchor is still in the bundle %s", published)
+	narrowed := w.dropped(long, w.before).At
+	w.eventually(2*envLag, func() error {
+		if left := envLag - time.Since(narrowed); left > 0 {
+			return fmt.Errorf("a container that starts still gets the wider bundle, for %s", left)
 		}
-		return err
+		return nil
 	})
 	w.check(w.Scale(w.Context(), linkerd.ComponentDestination, 2))
 	var last time.Time

@@ -25,10 +25,11 @@ func (p *planner) left(w *Workload) int {
 
 // atRest reports whether nothing of the roll is under way. One whose mark never
 // showed was not begun, once the cache has had time to show it; one whose mark
-// was taken away was.
+// was taken away was. How often it was is not known any more when the bundle has
+// changed: then the workload must be whole, too.
 func (p *planner) atRest(w *Workload, r *Roll) bool {
 	if r.Verb != v1alpha1.VerbEvict && !r.Applied && p.state.counted(r.Key).Reverts == 0 {
-		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen
+		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen && (r.For == p.facts.Bundle.Hash || whole(w))
 	}
 	return through(w, r)
 }

@@ -530,6 +530,20 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.pass(30*time.Second).next(), v1alpha1.CanaryInFlight) // it may show yet
 			s.want(s.pass(31*time.Second).next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
 		},
+		"one whose mark was taken away comes to rest when its workload is whole": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.facts.Bundle.Hash = oldHash
+			s.next()
+			w := s.workload("x")
+			for _, mark := range []string{oldHash, ""} {
+				w.RestartedFor = mark
+				s.pass(time.Second).next()
+			}
+			s.facts.Bundle.Hash, w.Ready, w.Owner.Available = newHash, 1, 1
+			s.want(s.pass(2*time.Minute).next(), v1alpha1.CanaryInFlight)
+			w.Ready, w.Owner.Available = 2, 2
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+		},
 		"a roll towards an earlier bundle that never ends is let go": func(t *testing.T) {
 			s := newScript(t, stale("a", "x"), stale("b", "y"))
 			s.facts.Bundle.Hash = oldHash

@@ -185,11 +185,12 @@ func (p *planner) begun(w *Workload, busy bool) bool {
 func (p *planner) adopt(w *Workload, busy bool) {
 	r := Roll{
 		Key: w.Key, Attempt: attemptOf(w.RestartedFor, p.facts.Bundle.Hash), Verb: w.Verb, For: p.facts.Bundle.Hash, Applied: true,
-		StartedAt: p.now, ProgressAt: p.now, Before: w.NewestPod, Pods: w.Pods + w.Terminating, Left: p.left(w), Message: "waiting for its pods",
+		StartedAt: p.now, ProgressAt: p.now, Before: w.NewestPod, Pods: w.Pods + w.Terminating, Message: "waiting for its pods",
 	}
 	if w.Verb != v1alpha1.VerbRestart {
 		r.Attempt, r.Before = max(1, r.Attempt, p.state.counted(w.Key).Count), w.askedUpTo().Add(-time.Second)
 	}
+	r.Left = p.left(w, &r)
 	if w.Wave == 0 || p.state.failure(w.Key) == nil {
 		p.reach(w.Wave)
 	}

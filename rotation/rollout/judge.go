@@ -14,13 +14,12 @@ func (r *Roll) shownOn(w *Workload) bool {
 	return w.RestartedFor == r.mark()
 }
 
-// left counts the pods that a workload still has to replace or to bring up.
-func (p *planner) left(w *Workload) int {
-	retired := 0
-	if p.retires(w) {
-		retired = len(w.RetiredPods)
-	}
-	return len(w.StalePods) + retired + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
+// left counts the steps that the pods still have to make: three for one that the
+// roll is to replace (it goes, is gone, and is made up for), one for one that
+// terminates, and one for each that is missing or not available. Every step is
+// progress, so that an eviction that is granted late has the whole deadline.
+func (p *planner) left(w *Workload, r *Roll) int {
+	return 3*len(p.unwanted(w, r)) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
 }
 
 // atRest reports whether nothing of the roll is under way. One whose mark never

@@ -262,10 +262,12 @@ func (p *planner) begin(c candidate) {
 	if !c.counted {
 		p.count(c.w.Key.Namespace)
 	}
-	p.state.InProgress = append(p.state.InProgress, Roll{
+	r := Roll{
 		Key: c.w.Key, Attempt: c.attempt, Verb: c.verb, For: p.facts.Bundle.Hash, Applied: c.marked,
-		StartedAt: p.now, ProgressAt: p.now, Before: c.w.NewestPod, Pods: c.w.Pods + c.w.Terminating, Left: p.left(c.w),
-	})
+		StartedAt: p.now, ProgressAt: p.now, Before: c.w.NewestPod, Pods: c.w.Pods + c.w.Terminating,
+	}
+	r.Left = p.left(c.w, &r)
+	p.state.InProgress = append(p.state.InProgress, r)
 	if c.attempt > 1 || c.tries > 1 {
 		a := p.state.attempts(c.w.Key)
 		a.Count, a.LastAt = c.tries, p.now

@@ -73,6 +73,7 @@ func (p *planner) followAnnotation(w *Workload, r *Roll) {
 		// Pods that came since the decision, but before the operator was asked, are
 		// not of the roll either.
 		r.Before = latest(r.Before, w.AskedAt.Add(-time.Second))
+		r.Left = p.left(w, r)
 	case !r.Applied && w.Verb == v1alpha1.VerbEvict:
 		r.Verb = w.Verb // nothing was written yet, and the user prefers eviction by now
 	case r.Applied && !shown && p.overlooked(w, r):

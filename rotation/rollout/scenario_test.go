@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -348,6 +349,34 @@ func TestARollTakesItsCourse(t *testing.T) {
 			}
 			s.rolled("x", "")
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"an eviction that is granted late has the whole deadline for its replacement": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)), stale("b", "y"))
+			s.facts.Policy.MaxConcurrent = 1
+			s.next()
+			w := s.workload("x")
+			w.Refused = "the budget keep-two"
+			s.want(s.pass(10*time.Minute-time.Second).next(), v1alpha1.Rolling, "Evict x x-1")
+			w.Refused, w.Owner.Lags = "", true // granted, and not seen yet
+			s.want(s.pass(2*time.Second).next(), v1alpha1.Rolling)
+			w.Owner.Lags, w.StalePods, w.Pods, w.Ready, w.Terminating = false, w.StalePods[:1], 1, 1, 1
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling)
+			w.Terminating, w.Owner.Available = 0, 1 // gone, and nothing is there for it
+			s.want(s.pass(10*time.Minute-time.Second).next(), v1alpha1.Rolling)
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling, "Restart y v1:new")
+		},
+		"what comes back stale does not hide the progress of the rest": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) {
+				w.StalePods = pods("x", noon.Add(-time.Hour), 3)
+				w.Pods, w.Ready, w.Owner = 3, 3, rollout.Owner{Observed: true, Desired: 3, Updated: 3, Total: 3, Available: 3}
+			}))
+			w := s.workload("x")
+			for _, name := range []string{"x-2", "x-1", "x-0"} {
+				s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x "+name)
+				w.NewestPod = s.pass(9 * time.Minute).now
+				w.StalePods[slices.IndexFunc(w.StalePods, func(p rollout.Pod) bool { return p.Name == name })].CreatedAt = w.NewestPod
+			}
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-2") // the second attempt
 		},
 		"a template that a policy refuses makes no progress, and the policy is named": func(t *testing.T) {
 			s := newScript(t, stale("a", "x"))

@@ -31,7 +31,7 @@ func (p *planner) settle(r *Roll) {
 		p.comeBack(w, r)
 	case p.writes(w, r) && !p.mayWrite(w):
 		p.putBack(w, r)
-	case p.stuck(r):
+	case p.stuck(w, r):
 		p.giveUp(w, r)
 	default:
 		p.act(w, r)
@@ -59,7 +59,7 @@ const forgetUnseen = time.Minute
 
 // follow notes what was observed of a roll since the last decision.
 func (p *planner) follow(w *Workload, r *Roll) {
-	if n := p.left(w); n < r.Left {
+	if n := p.left(w, r); n < r.Left {
 		r.Left, r.ProgressAt = n, p.now
 	}
 	if r.Verb == v1alpha1.VerbEvict || w.Owner.Lags {
@@ -90,13 +90,14 @@ func (p *planner) wroteSince(w *Workload, r *Roll) bool {
 // reverted counts that somebody took the mark away, which is a rollout of its
 // own.
 func (p *planner) reverted(w *Workload, r *Roll) {
-	r.Applied, r.ProgressAt, r.Left = false, p.now, p.left(w)
+	r.Applied, r.ProgressAt = false, p.now
 	a := p.state.attempts(r.Key)
 	a.Count, a.LastAt = max(a.Count, 1), p.now
 	a.Reverts++
 	if a.Reverts >= maxReverts && r.Verb == v1alpha1.VerbRestart {
 		r.Verb, r.Before = v1alpha1.VerbEvict, w.NewestPod
 	}
+	r.Left = p.left(w, r)
 }
 
 // turned reports whether pods are being evicted of an owner whose operator is by
@@ -108,7 +109,7 @@ func turned(w *Workload, r *Roll) bool {
 // settleUnwanted lets a roll come to rest that is not wanted any more, since
 // the bundle changed or the workload is to be left alone.
 func (p *planner) settleUnwanted(w *Workload, r *Roll) {
-	if p.atRest(w, r) || p.now.Sub(r.ProgressAt) > p.facts.Policy.ProgressDeadline {
+	if p.atRest(w, r) || p.stuck(w, r) {
 		p.state.endRoll(r.Key)
 		return
 	}
@@ -151,10 +152,12 @@ func (p *planner) withdraw(r *Roll) {
 	p.state.endRoll(r.Key)
 }
 
-func (p *planner) stuck(r *Roll) bool {
+// stuck reports whether the roll made no progress for too long. What was just
+// written and is not seen yet may be progress.
+func (p *planner) stuck(w *Workload, r *Roll) bool {
 	deadline := r.ProgressAt.Add(p.facts.Policy.ProgressDeadline)
 	p.again(deadline)
-	return !p.now.Before(deadline)
+	return !w.Owner.Lags && !p.now.Before(deadline)
 }
 
 // giveUp ends a roll that makes no progress.

@@ -45,8 +45,8 @@ type Roll struct {
 	// Applied says that the mark, the restart time or the annotation was seen on
 	// the owner.
 	Applied bool
-	// Left is the fewest pods seen so far that were still to be replaced or to
-	// become available, and ProgressAt when there was last progress: a pod that
+	// Left is the fewest steps seen so far that its pods had still to make (see
+	// planner.left), and ProgressAt when there was last progress: a pod that
 	// becomes ready again and again is none.
 	Left       int
 	ProgressAt time.Time

@@ -207,6 +207,7 @@ func (w *world) do(a lifecycle.Action) bool {
 			return false
 		}
 		w.refereeRoll("the signing service")
+		w.refereeRestart(a.Token)
 		w.idMark, w.idRV = a.Token, w.rv()
 		return true
 	case lifecycle.KeepAnchor, lifecycle.DropKept:
@@ -286,6 +287,7 @@ func (w *world) point(a lifecycle.Action) bool {
 }
 
 func (w *world) keep(a lifecycle.Action) bool {
+	w.refereeKey()
 	if a.Verb == lifecycle.DropKept {
 		if rvOf(w.kept.rv) != a.ResourceVersion {
 			return false

@@ -6,6 +6,21 @@ import (
 	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
 
+// The invariants of the design that a rotation could break are judged in every
+// step, each where it counts:
+//
+//	I1  refereeSign, when an issuer is signed
+//	I2  refereePublish, when a bundle is published
+//	I3  refereeReplace, when a pod is replaced, and refereeRestart for the signing
+//	    service; that of bundle changes is the roller's own
+//	I4  refereeSuspend, when something is decided; the rest is the roller's
+//	I6  refereeKey, when a Secret with a key is copied
+//	I8  I1 and I2, of pods that cannot be judged
+//	I9  refereeRoll, when a pod is rolled or the signing service restarted
+//
+// and refereeWorld looks whether any two pods could not talk. I5 is the roller's,
+// since no verb of a rotation ends a pod, and I7 is admission's.
+
 // foul is a broken invariant.
 type foul string
 
@@ -140,6 +155,25 @@ func (w *world) refereeReplace(old, young *simPod, stale bool) {
 		w.foul("I3: pod %s replaced another because of its leaf, and is replaced for that itself", old.name)
 	}
 	w.tally["leaf restarts"]++
+}
+
+// refereeKey is invariant I6: with generations no key is touched.
+func (w *world) refereeKey() {
+	if !w.cfg.inPlace {
+		w.foul("I6: a Secret with a key is copied")
+	}
+}
+
+// refereeRestart is invariant I3 for the signing service: it is restarted once
+// for each switch of its issuer. (A run whose way back is lost switches again.)
+func (w *world) refereeRestart(mark string) {
+	if w.run != nil {
+		mark += w.run.state.SwitchedAt.String()
+	}
+	if w.marks[mark] {
+		w.foul("I3: the signing service is restarted for %s again", mark)
+	}
+	w.marks[mark] = true
 }
 
 // refereeRenew: a run has one anchor issued, whatever crashes.

@@ -85,7 +85,7 @@ func (w *world) mutate(f *lifecycle.Facts) {
 
 func newWorld(seed uint64, ca *authorities, cfg config) *world {
 	w := &world{
-		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 7)), ca: ca, now: simBase, tally: map[string]int{}, renewedFor: map[string]int{},
+		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 7)), ca: ca, now: simBase, tally: map[string]int{}, renewedFor: map[string]int{}, marks: map[string]bool{},
 	}
 	if cfg.mutant == none || cfg.mutant == actFirst || cfg.mutant == noConflict {
 		w.cfg.inPlace, w.cfg.writer = w.rng.IntN(2) == 0, w.rng.IntN(4) == 0

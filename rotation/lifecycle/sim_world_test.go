@@ -126,7 +126,8 @@ type world struct {
 	publishAt                time.Time
 	excused                  string
 	renewedFor               map[string]int
-	actor                    string // the run that the present write is for
+	marks                    map[string]bool // that the signing service had
+	actor                    string          // the run that the present write is for
 	issuerHistory            []issuerAt
 	tally                    map[string]int
 	log                      []string

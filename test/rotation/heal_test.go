@@ -9,6 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,6 +25,7 @@ import (
 func heals() map[string]func(*testing.T) {
 	return map[string]func(*testing.T){
 		"the old generation loses its label in mid-roll, and gets it back":        unlabelled,
+		"the old generation is deleted in mid-roll, and its anchor is carried":    carried,
 		"the old anchor is edited out of a bundle that Reanchor writes":           editedOut,
 		"the pointer is moved too early, and back before anything is signed":      pointedTooEarly,
 		"only the issuer has expired: it is renewed at once, without a rotation":  issuerExpired,
@@ -76,6 +79,37 @@ func unlabelled(t *testing.T) {
 	w.complete(long)
 	w.unharmed()
 	w.replaced()
+}
+
+// Somebody deletes the generation that signed every leaf, key and all. Its
+// certificate is in the archive: a Secret of Reanchor's own carries it until no leaf
+// needs it, and goes then.
+func carried(t *testing.T) {
+	o := smallGenerations("carried")
+	o.ReadyDelay = 2 * time.Second
+	w := newWorld(t, o, oneByOne)
+	w.rotate()
+	to := w.toAnchor()
+	w.halfRolled()
+	old := linkerd.Certificate()
+	old.SetNamespace(w.AnchorKey().Namespace)
+	old.SetName(w.AnchorKey().Name)
+	w.check(w.Client.Delete(t.Context(), old))
+	w.check(w.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: old.GetNamespace(), Name: old.GetName()}}))
+	carrier := &corev1.Secret{}
+	key := client.ObjectKey{Namespace: linkerd.TrustNamespace, Name: w.Mesh.Mesh + "-anchor-carried"}
+	w.eventually(20*time.Second, func() error { return w.Client.Get(t.Context(), key, carrier) })
+	if block, rest := pem.Decode(carrier.Data[corev1.TLSCertKey]); len(carrier.Data) != 1 || len(rest) > 0 || block == nil || identity.Fingerprint(block.Bytes) != w.before {
+		t.Errorf("the carrier does not hold just the old anchor, but %d bytes in %d keys", len(carrier.Data[corev1.TLSCertKey]), len(carrier.Data))
+	}
+	w.eventually(20*time.Second, func() error { return w.published(w.before, to.Fingerprint) })
+	w.complete(long)
+	w.unharmed()
+	w.replaced()
+	w.drained(w.before)
+	if err := w.Client.Get(t.Context(), key, carrier); !apierrors.IsNotFound(err) {
+		t.Errorf("the carrier is there still (%v)", err)
+	}
 }
 
 // labelledBack is nil when Reanchor, and not whoever made it, has labelled the

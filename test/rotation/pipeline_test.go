@@ -18,9 +18,12 @@ import (
 // asks Reanchor nothing but whether it may go on. It may switch the issuer when
 // every pod and every injector has the wider bundle. It may not drop the old anchor
 // while the issuer that it has replaced lives, since a replica of identity that
-// missed the change would sign with that.
+// missed the change would sign with that. When that issuer has ended it may, and no
+// pod that starts afterwards, with the new anchor alone, meets an old leaf.
 func pipeline(t *testing.T) {
-	w := newWorld(t, smallGenerations("pipeline"), func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation = nil })
+	o := smallGenerations("pipeline")
+	o.Times.Issuer, o.Times.IssuerRenewBefore = 3*time.Minute, 45*time.Second
+	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation = nil })
 	w.awaitTrust(2*time.Minute, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
 
 	next := w.publishNext()
@@ -55,6 +58,12 @@ func pipeline(t *testing.T) {
 	w.eventually(time.Minute, func() error { return w.gone(old) })
 	w.awaitTrust(time.Second, v1alpha1.ConditionSafeToNarrow, metav1.ConditionFalse, v1alpha1.IssuerUnknown)
 	w.publishes(w.before, next)
+	w.awaitTrust(5*time.Minute, v1alpha1.ConditionSafeToNarrow, metav1.ConditionTrue, v1alpha1.NoOldLeaf)
+	w.merge("Certificate", w.AnchorKey(), fmt.Sprintf(`{"spec":{"secretTemplate":{"labels":{%q:null}}}}`, v1alpha1.AnchorOfLabel))
+	w.eventually(30*time.Second, func() error { return w.published(next) })
+	w.holds(2*time.Second, func() error { return w.published(next) }) // until kubelets have seen it
+	w.startNarrow()
+	w.drained(w.before)
 	w.rolledOnce()
 	w.unharmed()
 }

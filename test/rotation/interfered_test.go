@@ -25,8 +25,8 @@ import (
 // ways than to wait for one.
 func interferences() map[string]func(*testing.T) {
 	return map[string]func(*testing.T){
-		"a run that is deleted midway is followed by one that goes on with its anchors":        deleted,
-		"runs that are created at once go one after another, and the last but one anchor goes": queued,
+		"a run that is deleted midway is followed by one that goes on with its anchors": deleted,
+		"a queue of runs: one after another, and the generation before the last goes":   queued,
 	}
 }
 
@@ -81,7 +81,7 @@ func queued(t *testing.T) {
 			t.Errorf("run %s began %s before the one before it ended", name, ended.Sub(began))
 		}
 		ended = apimeta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionComplete).LastTransitionTime.Time
-		made = append(made, run.Status.ToAnchor.SecretName)
+		made = append(made, run.Status.ToAnchor.CertificateRef.Name)
 		if i < 2 {
 			w.check(w.certificates(made...))
 		}
@@ -229,7 +229,7 @@ func (w *world) written(ctx context.Context) (string, error) {
 		fmt.Fprintf(&out, "%s=%s ", x.Object.GetName(), x.Object.GetResourceVersion())
 	}
 	var identity appsv1.Deployment
-	err = w.Client.Get(ctx, client.ObjectKey{Namespace: w.Mesh.Mesh, Name: linkerd.ComponentIdentity}, &identity)
+	err = w.Client.Get(ctx, client.ObjectKey{Namespace: w.Mesh.Mesh, Name: "linkerd-" + linkerd.ComponentIdentity}, &identity)
 	fmt.Fprintf(&out, "identity=%d", identity.Generation)
 	return out.String(), err
 }

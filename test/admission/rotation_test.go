@@ -26,15 +26,15 @@ func base64PEM(text string) string { return base64.StdEncoding.EncodeToString([]
 
 // The load is 50 dry runs and 10 creations a second for 26 seconds, and goes on
 // until the certificate has been rotated twice. What could not be sent in time is
-// made up for, so a machine that is able comes to the numbers in 26 s, and one
-// that does other things besides somewhat later. Past paceDeadline there was less
-// than half the load that is promised to do no harm, so the test says nothing.
+// made up for, so a machine that is able comes to the numbers in 26 s. Two cores
+// with four times their work to do needed 33 s. Past paceDeadline there was hardly
+// a third of the load that is promised to do no harm, and no failure means little.
 const (
 	dryRunsPerSecond = 50
 	createsPerSecond = 10
 	wantDryRuns      = 26 * dryRunsPerSecond
 	wantCreates      = 26 * createsPerSecond
-	paceDeadline     = 60 * time.Second
+	paceDeadline     = 75 * time.Second
 	wantConnections  = 50
 	// wantGenerations of CAs and leaves make two rotations.
 	wantGenerations = 3

@@ -3,5 +3,6 @@
 // documented layout (hack/lab/linkerd), whose proxies complete handshakes all the
 // time. They share one lab and one controller, the real program under the RBAC of
 // the manifests, and run side by side. Each asserts the world: handshakes,
-// restarts, what is published and who signed the issuer.
+// restarts, what is published and who signed the issuer. When all have run, every
+// right that the manifests grant for rotations must have been used.
 package rotation

@@ -34,6 +34,7 @@ func Next(f Facts, now time.Time) Decision {
 	case f.Run.Suspend:
 		p.paused = true
 		p.decide(v1alpha1.Suspended, "spec.suspend is true: the rotation goes no further, and the mesh is only protected")
+		p.rescueSuspended()
 	default:
 		p.run()
 	}

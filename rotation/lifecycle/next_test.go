@@ -341,6 +341,36 @@ func TestNext(t *testing.T) {
 			},
 			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.IssuanceFailed},
 		},
+		"in place, the old anchor signs once more when the issuer nears its end at a shut gate": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseSwitchIssuer)
+				x.keep()
+				x.addBare()
+				x.Issuers[0].Issued.NotAfter = now.Add(29 * time.Hour)
+			},
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.IssuerRenewsTooSoon, Blocked: true, Does: []string{"PointIssuer mesh-anchor-kept"}},
+		},
+		"in place, it does so for a rotation that is suspended": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseRolling)
+				x.keep()
+				x.Pointer.SecretName = "mesh-anchor-kept"
+				x.Run.Suspend = true
+				x.Issuers[0].Issued.NotAfter = now.Add(29 * time.Hour)
+			},
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.IssuerRenewsTooSoon, Does: []string{"Renew issuer"}},
+		},
+		"in place, a suspended rotation has nothing signed before that": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseRolling)
+				x.keep()
+				x.Run.Suspend = true
+			},
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.Suspended},
+		},
 		"in place, every renewal of the issuer passes the gate": {
 			func(x *fixture) {
 				x.inPlace()

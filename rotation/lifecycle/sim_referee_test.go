@@ -59,12 +59,13 @@ func (w *world) refereeSign(before, after int) {
 	if before == after || w.excused != "" {
 		return
 	}
-	if w.cfg.inPlace && w.issuer.notAfter.Sub(w.now) < simLeaf+simLeafSkew+3*simSkew {
-		w.excuse("the issuer could not be held back any longer")
-		return
-	}
 	for _, p := range w.pods {
 		if p.trust&(1<<before) != 0 && p.trust&(1<<after) == 0 && !w.acknowledged(p) {
+			if w.cfg.inPlace && w.issuer.notAfter.Sub(w.now) < simLeaf+simLeafSkew+3*simSkew {
+				w.tally["not held back any longer"]++
+				w.excuse("the issuer could not be held back any longer")
+				return
+			}
 			w.foul("I1: the issuer is signed by ca%d, pod %s trusts %b", after, p.name, p.trust)
 		}
 	}
@@ -119,7 +120,7 @@ func (w *world) refereeSuspend(f *lifecycle.Facts, d *lifecycle.Decision) {
 		switch {
 		case f.Policy.Suspend:
 			w.foul("I4: %s although the MeshTrust is suspended", a.Verb)
-		case f.Run != nil && f.Run.Suspend && f.Run.State.Outcome == "" && leadsOn(a):
+		case f.Run != nil && f.Run.Suspend && f.Run.State.Outcome == "" && leadsOn(a) && a.Secret != simKept:
 			w.foul("I4: %s although the run is suspended", a.Verb)
 		}
 	}
@@ -129,7 +130,8 @@ func (w *world) refereeSuspend(f *lifecycle.Facts, d *lifecycle.Decision) {
 }
 
 // leadsOn reports whether a write is one of a run's phases. What protects the
-// mesh is not: an issuer that has expired is renewed under its own anchor.
+// mesh is not: an issuer near its end is renewed under its own anchor, by the
+// copy of that where there is one.
 func leadsOn(a lifecycle.Action) bool {
 	switch a.Verb {
 	case lifecycle.CreateAnchor, lifecycle.KeepAnchor, lifecycle.PointIssuer, lifecycle.RestartIdentity, lifecycle.DeleteAnchor, lifecycle.DropKept:

@@ -19,7 +19,16 @@ func (p *planner) switchIssuer() bool {
 	if p.state.Path == v1alpha1.PathRotate && p.state.SwitchIntendedAt.IsZero() && p.turnedTooEarly() {
 		return false
 	}
-	return p.turn(p.state.To)
+	return p.turn(p.state.To) || p.rescued()
+}
+
+// rescued has the old anchor sign once more while the gate stays shut for long;
+// it is never true.
+func (p *planner) rescued() bool {
+	if len(p.actions) == 0 && !p.decision.NeedLive && p.state.Path == v1alpha1.PathRotate {
+		p.rescue()
+	}
+	return false
 }
 
 // turn leads every issuer under an anchor, forward or back. The pointer moves

@@ -109,6 +109,14 @@ func (p *planner) rescue() bool {
 	return false
 }
 
+// rescueSuspended does so for a run that goes no further: the renewals that it
+// holds back stay so, and an issuer that expires would end the whole mesh.
+func (p *planner) rescueSuspended() {
+	if p.beforeSwitch() && p.state.Path == v1alpha1.PathRotate {
+		p.rescue()
+	}
+}
+
 // renewUnderAgain renews an issuer under the anchor that signed it.
 func (p *planner) renewUnderAgain(c *Certificate) {
 	if !c.Issuing && !p.resting(c) {

@@ -169,7 +169,7 @@ func (p *planner) phases() map[v1alpha1.Phase]func() bool {
 	return map[v1alpha1.Phase]func() bool{
 		v1alpha1.PhasePreflight:     p.preflight,
 		v1alpha1.PhaseNewAnchor:     p.newAnchor,
-		v1alpha1.PhaseWiden:         p.widen,
+		v1alpha1.PhaseWiden:         func() bool { return p.widen() || p.rescued() },
 		v1alpha1.PhaseRolling:       p.rolling,
 		v1alpha1.PhaseSwitchIssuer:  p.switchIssuer,
 		v1alpha1.PhaseConfirmIssuer: p.confirmIssuer,

@@ -351,6 +351,15 @@ func TestNext(t *testing.T) {
 			},
 			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.IssuerRenewsTooSoon, Blocked: true, Does: []string{"PointIssuer mesh-anchor-kept"}},
 		},
+		"in place, it does so when the bundle is not widened for long": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseWiden)
+				x.keep()
+				x.Issuers[0].Issued.NotAfter = now.Add(29 * time.Hour)
+			},
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.IssuerRenewsTooSoon, Does: []string{"PointIssuer mesh-anchor-kept"}},
+		},
 		"in place, it does so for a rotation that is suspended": {
 			func(x *fixture) {
 				x.inPlace()

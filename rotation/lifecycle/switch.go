@@ -22,8 +22,8 @@ func (p *planner) switchIssuer() bool {
 	return p.turn(p.state.To) || p.rescued()
 }
 
-// rescued has the old anchor sign once more while the gate stays shut for long;
-// it is never true.
+// rescued has the old anchor sign once more while a phase before the switch takes
+// long: its gate stays shut, or the bundle is not widened. It is never true.
 func (p *planner) rescued() bool {
 	if len(p.actions) == 0 && !p.decision.NeedLive && p.state.Path == v1alpha1.PathRotate {
 		p.rescue()

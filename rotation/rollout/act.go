@@ -27,11 +27,15 @@ func (p *planner) act(w *Workload, r *Roll) {
 
 // unwanted returns the pods that the roll is still to replace.
 func (p *planner) unwanted(w *Workload, r *Roll) []Pod {
-	pods := pending(w, r, w.StalePods)
-	if p.retires(w) {
-		pods = append(pods, pending(w, r, w.RetiredPods)...)
+	return pending(w, r, p.toGo(w))
+}
+
+// toGo returns the pods that are to be replaced.
+func (p *planner) toGo(w *Workload) []Pod {
+	if !p.retires(w) {
+		return w.StalePods
 	}
-	return pods
+	return slices.Concat(w.StalePods, w.RetiredPods)
 }
 
 // evict evicts the next pod, or says what it waits for.

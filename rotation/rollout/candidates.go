@@ -167,7 +167,7 @@ func (p *planner) begun(w *Workload, busy bool) bool {
 	case w.Verb == v1alpha1.VerbAnnotate:
 		return p.asked(w)
 	case w.Verb == v1alpha1.VerbRestartAt:
-		return slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.CreatedAt.Before(w.RestartAt) })
+		return slices.ContainsFunc(p.toGo(w), func(x Pod) bool { return x.CreatedAt.Before(w.RestartAt) })
 	case w.Verb != v1alpha1.VerbRestart || attemptOf(w.RestartedFor, p.facts.Bundle.Hash) == 0:
 		return false
 	case busy:

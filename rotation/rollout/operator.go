@@ -102,7 +102,7 @@ func enough(w *Workload, r *Roll) bool {
 
 // asked reports whether an operator was asked already for a restart that is not
 // in the state, which may have been lost with the status: its annotation says
-// so, and there are stale pods from before it was set.
+// so, and there are pods from before it was set that are to go.
 func (p *planner) asked(w *Workload) bool {
 	switch {
 	case w.Annotation == nil || w.Annotation.Text != "":
@@ -110,7 +110,7 @@ func (p *planner) asked(w *Workload) bool {
 	case w.Annotation.Value != v1alpha1.RestartTimestamp && attemptOf(w.RestartedFor, p.facts.Bundle.Hash) == 0:
 		return false
 	default:
-		return slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.CreatedAt.Before(w.askedUpTo()) })
+		return slices.ContainsFunc(p.toGo(w), func(x Pod) bool { return x.CreatedAt.Before(w.askedUpTo()) })
 	}
 }
 

@@ -201,6 +201,18 @@ func TestAnOperatorThatDoesNotDoAllFails(t *testing.T) {
 		s.restarted("x")
 		s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
 	})
+	t.Run("nor when the pods are merely retired", func(t *testing.T) {
+		s := newScript(t, stale("a", "x", operated(timestamp), retired))
+		s.facts.Policy.Retired = v1alpha1.RetiredAlways
+		s.want(s.next(), v1alpha1.CanaryInFlight, "Annotate x 2030-01-01T11:00:01Z")
+		w := s.asked("x", "2030-01-01T11:00:01Z")
+		s.pass(time.Second).next()
+		w.RetiredPods, w.NewestPod, w.Ready = w.RetiredPods[:1], s.pass(time.Minute).now, 1 // the new one is not ready
+		s.want(s.next(), v1alpha1.CanaryInFlight)
+		for range 5 {
+			s.want(s.pass(10*time.Minute).next(), v1alpha1.ProgressDeadlineExceeded)
+		}
+	})
 	t.Run("every pod that it replaces is progress", func(t *testing.T) {
 		s := begun(t)
 		s.pass(9 * time.Minute)

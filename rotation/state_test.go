@@ -65,12 +65,12 @@ func TestABlockedWorkloadIsNamedOnce(t *testing.T) {
 	render(mt, &observation{facts: rollout.Facts{Workloads: []rollout.Workload{{Key: key, Stranded: 1}}}}, d, time.Now())
 	var names []string
 	for _, b := range mt.Status.Rollout.Blocked {
-		names = append(names, b.Kind+" "+b.Message)
+		names = append(names, b.Kind+" "+b.Group+" "+b.Message)
 	}
-	if diff := cmp.Diff([]string{"DaemonSet first", "Database "}, names); diff != "" {
+	if diff := cmp.Diff([]string{"DaemonSet apps first", "Database a ", "Database b "}, names); diff != "" {
 		t.Error(diff)
 	}
-	if mt.Status.Rollout.BlockedTotal != 2 {
+	if mt.Status.Rollout.BlockedTotal != 3 {
 		t.Errorf("%d in all", mt.Status.Rollout.BlockedTotal)
 	}
 }

@@ -116,15 +116,14 @@ func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.Bloc
 	return out
 }
 
-// distinct keeps the first entry of each name: the API refuses a whole status
-// for a list with two. A DaemonSet all of whose stale pods wait for their nodes
-// is blocked by the planner too, and kinds of two groups may share their names.
+// distinct keeps the first entry of each workload: the API refuses a whole
+// status for a list with two. A DaemonSet all of whose stale pods wait for their
+// nodes is blocked by the planner too.
 func distinct(blocked []v1alpha1.BlockedWorkload) []v1alpha1.BlockedWorkload {
-	seen := map[[3]string]bool{}
+	seen := map[v1alpha1.WorkloadRef]bool{}
 	return slices.DeleteFunc(blocked, func(b v1alpha1.BlockedWorkload) bool {
-		name := [...]string{b.Namespace, b.Kind, b.Name} // the keys of the list
-		again := seen[name]
-		seen[name] = true
+		again := seen[b.WorkloadRef] // its fields are the keys of the list
+		seen[b.WorkloadRef] = true
 		return again
 	})
 }

@@ -56,6 +56,7 @@ type AnchorRotationStatus struct {
 	// +listMapKey=namespace
 	// +listMapKey=kind
 	// +listMapKey=name
+	// +listMapKey=group
 	// +kubebuilder:validation:MaxItems=50
 	BlockedBy []BlockedWorkload `json:"blockedBy,omitempty"`
 	// blockedByTotal is how many there are.

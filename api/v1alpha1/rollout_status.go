@@ -44,6 +44,7 @@ type RolloutStatus struct {
 	// +listMapKey=namespace
 	// +listMapKey=kind
 	// +listMapKey=name
+	// +listMapKey=group
 	// +kubebuilder:validation:MaxItems=500
 	InProgress []InProgressWorkload `json:"inProgress,omitempty"`
 	// inProgressTotal is how many there are.
@@ -56,6 +57,7 @@ type RolloutStatus struct {
 	// +listMapKey=namespace
 	// +listMapKey=kind
 	// +listMapKey=name
+	// +listMapKey=group
 	// +kubebuilder:validation:MaxItems=100
 	Failed []FailedWorkload `json:"failed,omitempty"`
 	// failedTotal is how many there are.
@@ -69,6 +71,7 @@ type RolloutStatus struct {
 	// +listMapKey=namespace
 	// +listMapKey=kind
 	// +listMapKey=name
+	// +listMapKey=group
 	// +kubebuilder:validation:MaxItems=500
 	Attempts []WorkloadAttempts `json:"attempts,omitempty"`
 	// attemptsTotal is how many there are.
@@ -81,6 +84,7 @@ type RolloutStatus struct {
 	// +listMapKey=namespace
 	// +listMapKey=kind
 	// +listMapKey=name
+	// +listMapKey=group
 	// +kubebuilder:validation:MaxItems=50
 	Blocked []BlockedWorkload `json:"blocked,omitempty"`
 	// blockedTotal is how many there are.
@@ -230,8 +234,10 @@ type WorkloadRef struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// group is the kind's API group; empty for core.
+	// group is the kind's API group; empty for core. As a key of lists it needs a
+	// value that the API server knows.
 	// +optional
+	// +default=""
 	// +kubebuilder:validation:MaxLength=253
 	Group string `json:"group,omitempty"`
 }

@@ -143,6 +143,9 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 	micro := metav1.NewMicroTime(time.Unix(1_800_000_000, 123_000))
 	hash, print := "v1:"+strings.Repeat("a", 64), strings.Repeat("b", 64)
 	deployment := v1alpha1.WorkloadRef{Namespace: "a", Kind: "Deployment", Name: "b", Group: "apps"}
+	// Kinds of two groups may share a name.
+	namesake := deployment
+	namesake.Group = "example.com"
 	return v1alpha1.MeshTrustStatus{
 		ObservedGeneration: 1,
 		Bundle: &v1alpha1.BundleStatus{
@@ -176,8 +179,10 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 			Failed: []v1alpha1.FailedWorkload{{
 				WorkloadRef: deployment, Reason: v1alpha1.ProgressDeadlineExceeded, Message: "stuck", Attempt: 1, Since: at,
 			}},
-			FailedTotal:   1,
-			Attempts:      []v1alpha1.WorkloadAttempts{{WorkloadRef: deployment, Count: 2, Reverts: 1, LastAt: micro}},
+			FailedTotal: 1,
+			Attempts: []v1alpha1.WorkloadAttempts{
+				{WorkloadRef: deployment, Count: 2, Reverts: 1, LastAt: micro}, {WorkloadRef: namesake, Count: 1, Reverts: 1, LastAt: micro},
+			},
 			AttemptsTotal: 1,
 			Blocked:       []v1alpha1.BlockedWorkload{{WorkloadRef: deployment, Reason: v1alpha1.WorkloadPaused, Message: "paused"}},
 			BlockedTotal:  1,

@@ -83,12 +83,21 @@ func (c *controller) restart(w *world) {
 	}
 	c.catchUp(w)
 	if w.cfg.mutant == staleStart {
-		c.owners, c.pods = max(w.base, c.owners-w.rng.IntN(20)), max(w.base, c.pods-w.rng.IntN(150))
+		c.owners, c.pods = w.before(4*simLag), w.before(4*simLag)
 	}
 }
 
 // catchUp lets the caches reach the present.
 func (c *controller) catchUp(w *world) { c.owners, c.pods = w.latest(), w.latest() }
+
+// before is the position in the history of a while ago.
+func (w *world) before(d time.Duration) int {
+	at := w.latest()
+	for at > w.base && w.now.Sub(w.at(at).at) < d {
+		at--
+	}
+	return at
+}
 
 // lag moves the caches on: a bit, or as far as they must.
 func (c *controller) lag(w *world) {
@@ -105,7 +114,7 @@ func (w *world) advance(from int) int {
 	if left := w.latest() - to; left > 0 && w.rng.IntN(3) == 0 {
 		to += w.rng.IntN(left + 1)
 	}
-	for to < w.latest() && w.now.Sub(w.at(to+1).at) > simLag {
+	for to < w.latest() && w.now.Sub(w.at(to+1).at) > simLag && w.cfg.mutant != staleStart {
 		to++
 	}
 	return to
@@ -214,7 +223,7 @@ func (c *controller) fence(w *world) rollout.FenceEvidence {
 func (c *controller) workload(w *world, o *simOwner, pods []simPod) rollout.Workload {
 	spec := w.spec(o)
 	out := rollout.Workload{
-		Key: o.key, Wave: o.wave, RestartedFor: o.mark, MarksKnown: w.cfg.mutant != noMarks,
+		Key: o.key, Wave: o.wave, RestartedFor: o.mark, MarksKnown: true,
 		Owner: rollout.Owner{Observed: true},
 	}
 	out.Verb, out.Block = rollout.VerbFor(spec, w.policy())
@@ -264,15 +273,9 @@ func (c *controller) countPod(w *world, out *rollout.Workload, p *simPod) {
 		out.OldestPod = p.created
 	}
 	out.Ready += btoi(p.ready)
-	mark := p.mark
-	if !out.MarksKnown {
-		mark = ""
-	}
-	if out.MarksKnown {
-		out.Outdated += btoi(mark != out.RestartedFor)
-	}
+	out.Outdated += btoi(p.mark != out.RestartedFor)
 	pod := rollout.Pod{
-		Name: "p" + strconv.Itoa(p.id), UID: strconv.Itoa(p.id), CreatedAt: p.created, Ready: p.ready, RestartedFor: mark, Ordinal: p.ordinal,
+		Name: "p" + strconv.Itoa(p.id), UID: strconv.Itoa(p.id), CreatedAt: p.created, Ready: p.ready, RestartedFor: p.mark, Ordinal: p.ordinal,
 	}
 	switch {
 	case missing != 0:
@@ -391,7 +394,7 @@ func (c *controller) evict(w *world, i int, a rollout.Action) {
 			continue
 		}
 		delete(c.refused, a.Key)
-		if w.owners[i].refuses && !p.terminating {
+		if w.now.Before(w.owners[i].refusesUntil) && !p.terminating {
 			c.refused[a.Key], c.woken = true, true
 			return
 		}

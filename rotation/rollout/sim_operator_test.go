@@ -1,7 +1,6 @@
 package rollout_test
 
 import (
-	"slices"
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -101,14 +100,19 @@ func (w *world) takeUp(i int) {
 	}
 }
 
-// undercounted says whether the owner had fewer pods, as seen when its roll was
-// decided, than it should have now. Of an operator nobody tells that number, and
-// a pod that is missing before the roll is not missed after it.
-func (w *world) undercounted(i int) bool {
+// expected is how many pods the owner has when it is whole. Nobody tells how many
+// pods of an operator there should be: its roll answers for those that were seen
+// when it was decided, and a pod that was missing before is not missed after it.
+func (w *world) expected(i int) int {
 	o := &w.owners[i]
-	return o.op != notOperated && slices.ContainsFunc(w.mt.state.InProgress, func(r rollout.Roll) bool {
-		return r.Key == o.key && r.Pods < o.desired
-	})
+	switch {
+	case o.op != notOperated:
+		return min(o.desired, w.books[i].seen)
+	case o.key.Kind == "DaemonSet":
+		return o.desired - btoi(w.down >= 0)
+	default:
+		return o.desired
+	}
 }
 
 func (w *world) freeOrdinal(i int) int {

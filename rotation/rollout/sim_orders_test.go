@@ -12,6 +12,9 @@ import (
 
 var simDepth = flag.Int("sim.depth", 2, "how many things happen out of order at each point of the tiny world's course")
 
+// simJump is longer than a pod takes to become ready.
+const simJump = 21 * time.Second
+
 // events are what may happen next in the tiny world.
 var events = map[string]func(*world){
 	"the leader takes its next step":          func(w *world) { w.controllers[w.leader].step(w) },
@@ -22,7 +25,7 @@ var events = map[string]func(*world){
 			w.workOwner(i)
 		}
 	},
-	"time passes":        func(w *world) { w.now = w.now.Add(21 * time.Second) },
+	"time passes":        func(w *world) { w.now = w.now.Add(simJump) },
 	"the leader dies":    (*world).crash,
 	"another leads":      (*world).takeOver,
 	"a user restarts it": func(w *world) { w.userRollout(1) },

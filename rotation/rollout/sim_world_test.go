@@ -47,7 +47,8 @@ type simOwner struct {
 	restarting                         bool      // the operator has taken up its annotation
 	mark, rev, stable                  string
 	optOut, paused, evictOnly          bool
-	broken, gitops, refuses            bool
+	broken, gitops                     bool
+	refusesUntil                       time.Time // evictions, by a budget
 	updated, total, available          int
 	revertAt                           time.Time
 }
@@ -63,6 +64,7 @@ type book struct {
 	// ours says that a roll of a controller has begun and is not complete.
 	ours      bool
 	lastWrite time.Time
+	roll      time.Time // when the roll of the last write was decided
 	// staleBack says that a pod of the last roll came back stale; rolls counts
 	// the template writes for the epoch, attempts those that did not make good
 	// for a revert.
@@ -71,9 +73,11 @@ type book struct {
 	lastStale, staleSince           time.Time
 	lastBroken                      time.Time
 	userRoll                        time.Time
+	podless                         bool // it had no pod since the last write
 	overlaid                        bool // somebody rolled it before our roll was complete
 	evicted                         int  // the pod last evicted
 	replaced                        bool
+	seen                            int // how many pods its roll answers for
 }
 
 type snapshot struct {
@@ -186,6 +190,9 @@ func (w *world) populate() {
 		func() { add("ByTime", w.namespace(), simOwner{wave: 1 + w.rng.IntN(2), op: byTime}) },
 		func() { add("ByText", w.namespace(), simOwner{wave: 2, op: byText}) },
 		func() { add("ByEviction", w.namespace(), simOwner{wave: 1, op: byEviction}) },
+	}
+	if operated := kinds[8:]; w.cfg.operators {
+		kinds = append(operated, operated...)
 	}
 	for _, i := range w.rng.Perm(len(kinds))[:2+w.rng.IntN(5)] {
 		kinds[i]()

@@ -13,8 +13,9 @@ import (
 )
 
 var (
-	simSteps = flag.Int("sim.steps", 1_000_000, "steps of the simulation, over all worlds")
-	simSeed  = flag.Uint64("sim.seed", 0, "simulate only the world of this seed, and print what happens")
+	simSteps    = flag.Int("sim.steps", 1_000_000, "steps of the simulation, over all worlds")
+	simOperated = flag.Bool("sim.operators", false, "simulate worlds whose other owners are all custom resources of operators")
+	simSeed     = flag.Uint64("sim.seed", 0, "simulate only the world of this seed, and print what happens")
 )
 
 // config is how one world differs from another.
@@ -28,6 +29,8 @@ type config struct {
 	// forgetful leaves out of the facts what has no pods for a moment.
 	forgetful bool
 	heals     bool
+	// operators has a world of custom resources whose operators restart pods.
+	operators bool
 	mutant    mutant
 	trace     bool
 }
@@ -51,7 +54,6 @@ const (
 	noGate
 	noPropagation
 	noOwnRollouts
-	noMarks
 	noOldest
 	noMissing
 )
@@ -112,8 +114,16 @@ func (w *world) step() {
 		c.step(w)
 	case !w.quiet && n < 88:
 		w.disturb()
-	case !w.quiet && n < 92 && w.cfg.mutant == staleStart:
+	case !w.quiet && n < 90 && w.controllers[w.leader].stage == storing:
+		w.takeOver() // when it matters most
+	case !w.quiet && n < 91 && w.rng.IntN(3) == 0:
+		w.userRollout(w.rng.IntN(len(w.owners)))
+	case !w.quiet && n < 94 && w.controllers[w.leader].stage == acting && w.controllers[w.leader].next > 0:
+		w.crash() // when it has just written
+	case !w.quiet && n < 97 && w.cfg.mutant == staleStart:
 		w.crash()
+	case !w.quiet && n < 97 && (w.cfg.mutant == noLiveRead || w.cfg.mutant == noDeadline):
+		w.stepIn()
 	}
 	if w.dirty {
 		w.snapshot()
@@ -142,7 +152,7 @@ func (w *world) disturb() {
 		w.scale(i)
 	case n < 16 && len(w.pods) > 0:
 		w.terminate(&w.pods[w.rng.IntN(len(w.pods))])
-	case n < 19 && o.controller():
+	case n < 19:
 		w.userRollout(i)
 	case n < 22:
 		o.optOut, w.dirty = !o.optOut, true
@@ -150,7 +160,7 @@ func (w *world) disturb() {
 		o.paused, w.dirty = !o.paused, true
 		o.gen++
 	case n < 26:
-		o.refuses = !o.refuses
+		w.refuse(i)
 	case n < 28 && w.rng.IntN(3) == 0:
 		o.broken, w.dirty = !o.broken, true
 	case n < 30:
@@ -176,6 +186,20 @@ func (w *world) toggled() {
 	w.wake()
 }
 
+// stepIn is a user who opts out, or pauses all, just before something is written.
+func (w *world) stepIn() {
+	c := w.controllers[w.leader]
+	if c.stage == idle || c.next >= len(c.decision.Actions) {
+		return
+	}
+	if o := &w.owners[w.ownerOf(c.decision.Actions[c.next].Key)]; w.rng.IntN(2) == 0 {
+		o.optOut, w.dirty = true, true
+		return
+	}
+	w.mt.paused = true
+	w.toggled()
+}
+
 func (w *world) wake() {
 	for _, c := range w.controllers {
 		c.woken = true
@@ -192,9 +216,24 @@ func (w *world) scale(i int) {
 	w.dirty = true
 }
 
+// refuse is a budget that allows no disruption for a while, most often until
+// shortly before the time for a roll runs out.
+func (w *world) refuse(i int) {
+	for _, r := range w.mt.state.InProgress {
+		if r.Verb == v1alpha1.VerbEvict && w.rng.IntN(4) > 0 {
+			w.owners[w.ownerOf(r.Key)].refusesUntil = r.ProgressAt.Add(simDeadline - w.between(0, time.Minute))
+			return
+		}
+	}
+	w.owners[i].refusesUntil = w.now.Add(w.between(0, 2*simDeadline))
+}
+
 func (w *world) userRollout(i int) {
 	o := &w.owners[i]
-	if o.op != notOperated {
+	switch {
+	case !o.controller():
+		return
+	case o.op != notOperated:
 		w.userRestart(i)
 		return
 	}
@@ -250,7 +289,7 @@ func (w *world) calm() {
 	}
 	for i := range w.owners {
 		o := &w.owners[i]
-		o.refuses = false
+		o.refusesUntil = time.Time{}
 		if w.cfg.heals {
 			o.broken = false
 			if o.paused {
@@ -386,7 +425,7 @@ func simulate(seed uint64, cfg config, disturbed int) (w *world, f foul) {
 
 func TestSimulatedWorldsKeepTheInvariantsAndConverge(t *testing.T) {
 	if *simSeed > 0 {
-		w, f := simulate(*simSeed, config{trace: true}, disturbedSteps)
+		w, f := simulate(*simSeed, config{trace: true, operators: *simOperated}, disturbedSteps)
 		t.Log(strings.Join(w.log, "\n"))
 		if f != "" {
 			t.Fatal(f)
@@ -395,7 +434,7 @@ func TestSimulatedWorldsKeepTheInvariantsAndConverge(t *testing.T) {
 	}
 	total, tally := 0, map[string]int{}
 	for seed := uint64(1); total < *simSteps; seed++ {
-		w, f := simulate(seed, config{}, disturbedSteps)
+		w, f := simulate(seed, config{operators: *simOperated}, disturbedSteps)
 		if f != "" {
 			t.Errorf("world %d after %d steps: %s\n(again: go test ./rotation/rollout -run Simulated -sim.seed=%d -v)", seed, w.steps, f, seed)
 		}

@@ -256,7 +256,7 @@ func (w *world) revert() {
 		o.mark, o.revertAt = "", time.Time{}
 		o.retemplate()
 		w.books[i].reverts++
-		w.books[i].revertedSinceRoll = true
+		w.books[i].revertedSinceRoll, w.books[i].overlaid = true, w.books[i].ours
 		w.dirty = true
 	}
 }

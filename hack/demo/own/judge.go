@@ -46,7 +46,7 @@ func (e *end) judge() error {
 	}
 	for name, n := range revisions {
 		if n != 2 {
-			return fmt.Errorf("Deployment %s has %d ReplicaSets, not the first and one roll", name, n)
+			return fmt.Errorf("there are %d ReplicaSets of Deployment %s, not the first and one roll", n, name)
 		}
 	}
 	return nil

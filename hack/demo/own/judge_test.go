@@ -47,9 +47,9 @@ func TestTheEndIsJudgedByTheWorld(t *testing.T) {
 		"a pod was not replaced":              {func(e *end) { e.after[3] = e.before[3] }, "pod web-2-old-1 was not replaced"},
 		"a pod was created too early":         {func(e *end) { e.after[3] = pod("early", published.Add(-time.Second)) }, "pod early is older than the bundle"},
 		"there are no pods":                   {func(e *end) { e.after = nil }, "there are 0 pods, not 8"},
-		"a Deployment was rolled twice":       {func(e *end) { e.sets = append(e.sets, set("web-1", 3)) }, "Deployment web-1 has 3 ReplicaSets"},
-		"a Deployment was not rolled":         {func(e *end) { e.sets = e.sets[1:] }, "Deployment web-1 has 1 ReplicaSets"},
-		"one was rolled in another's place":   {func(e *end) { e.sets[0] = set("web-2", 3) }, "ReplicaSets, not the first and one roll"},
+		"a Deployment was rolled twice":       {func(e *end) { e.sets = append(e.sets, set("web-1", 3)) }, "there are 3 ReplicaSets of Deployment web-1"},
+		"a Deployment was not rolled":         {func(e *end) { e.sets = e.sets[1:] }, "there are 1 ReplicaSets of Deployment web-1"},
+		"one was rolled in another's place":   {func(e *end) { e.sets[0] = set("web-2", 3) }, ", not the first and one roll"},
 		"nothing is known of the ReplicaSets": {func(e *end) { e.sets = nil }, "ReplicaSets of 0 Deployments, not of 4"},
 	} {
 		t.Run(name, func(t *testing.T) {

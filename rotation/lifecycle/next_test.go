@@ -615,21 +615,6 @@ func (x *fixture) expire() {
 	x.Run.State.From.Anchor = x.a
 }
 
-func TestAPhaseThatTakesTooLongIsBlockedAndPreflightFails(t *testing.T) {
-	x := newFixture(t)
-	x.begin(v1alpha1.PhaseWiden)
-	if d := lifecycle.Next(x.Facts, now.Add(20*time.Minute)); !d.Blocked || d.State.Outcome != "" {
-		t.Errorf("Widen: %+v", d)
-	}
-	x = newFixture(t)
-	x.begin(v1alpha1.PhasePreflight)
-	x.Checks.Missing = "get x"
-	d := lifecycle.Next(x.Facts, now.Add(20*time.Minute))
-	if d.State.Outcome != lifecycle.Failed || d.Reason != v1alpha1.PermissionMissing || len(d.Actions) > 0 {
-		t.Errorf("Preflight: %+v", d)
-	}
-}
-
 // Somebody edits the sources of trust-manager's Bundle while a rotation runs.
 func TestABundleWhoseSourcesWereEditedHoldsARotationUp(t *testing.T) {
 	const fault = "Bundle trust lacks the source secret: {name: linkerd-previous-anchor, key: tls.crt}"

@@ -2,11 +2,13 @@ package anchorrotation
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/issuance"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
@@ -127,6 +130,77 @@ func TestADecisionIsVoidOnceSomebodyWrote(t *testing.T) {
 			t.Errorf("%s: it was acted all the same", name)
 		}
 	}
+}
+
+// stageTwo is a world in which two writes are due: the archive and the carrier.
+func stageTwo(t *testing.T, funcs interceptor.Funcs) (*Reconciler, *world) {
+	t.Helper()
+	r, w := stage(t, funcs)
+	earlier := bundle.FromAnchors(root(t, "earlier"))
+	w.facts.Earlier = []lifecycle.Earlier{{SignedBy: earlier, LeavesUntil: noon.Add(time.Hour)}}
+	return r, w
+}
+
+// A user who suspends between two writes of one decision stops the second.
+func TestSuspendStopsBetweenTwoWrites(t *testing.T) {
+	for name, c := range map[string]struct {
+		suspend func(context.Context, client.Client, *world) error
+		want    []string
+	}{
+		"nobody suspends": {
+			func(context.Context, client.Client, *world) error { return nil }, []string{"ConfigMap", "Secret"},
+		},
+		"spec.suspend of the MeshTrust": {
+			func(ctx context.Context, c client.Client, w *world) error {
+				mt := w.mt.DeepCopy()
+				mt.Spec.Suspend = true
+				mt.Generation++ // the API server does it
+				return c.Update(ctx, mt)
+			}, []string{"ConfigMap"},
+		},
+		"spec.suspend of the AnchorRotation": {
+			func(ctx context.Context, c client.Client, w *world) error {
+				run := w.run.DeepCopy()
+				run.Spec.Suspend = true
+				return c.Update(ctx, run)
+			}, []string{"ConfigMap"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r *Reconciler
+			var w *world
+			var wrote []string
+			r, w = stageTwo(t, interceptor.Funcs{Apply: func(ctx context.Context, inner client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+				if err := inner.Apply(ctx, o, opts...); err != nil {
+					return err
+				}
+				wrote = append(wrote, kindOf(t, o))
+				if len(wrote) > 1 {
+					return nil
+				}
+				return c.suspend(ctx, inner, w)
+			}})
+			if _, err := r.step(t.Context(), w); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, wrote); diff != "" {
+				t.Errorf("written (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func kindOf(t *testing.T, o runtime.ApplyConfiguration) string {
+	t.Helper()
+	var kind metav1.TypeMeta
+	text, err := json.Marshal(o)
+	if err == nil {
+		err = json.Unmarshal(text, &kind)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kind.Kind
 }
 
 // What a run has stored survives whatever it is told.

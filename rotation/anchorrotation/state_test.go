@@ -1,6 +1,8 @@
 package anchorrotation
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,6 +176,28 @@ func TestTheConditionsOfADecision(t *testing.T) {
 		only := cmpopts.IgnoreMapEntries(func(k string, _ told) bool { _, ok := c.want[k]; return !ok })
 		if diff := cmp.Diff(c.want, got, only); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// The API takes so many entries; the total says how many there are.
+func TestOfTooManyBlockersTheFirstAreListedAndAllCounted(t *testing.T) {
+	blockers := make([]lifecycle.Blocked, v1alpha1.MaxBlocked+1)
+	for i := range blockers {
+		blockers[i].Workload = v1alpha1.WorkloadRef{Namespace: "n", Kind: "Pod", Name: fmt.Sprintf("bare-%02d", i)}
+		blockers[i].Reason, blockers[i].Message = v1alpha1.BarePod, strings.Repeat("m", mostText+1)
+	}
+	for _, n := range []int{0, 1, v1alpha1.MaxBlocked, v1alpha1.MaxBlocked + 1} {
+		var run v1alpha1.AnchorRotation
+		render(&run, lifecycle.Decision{BlockedBy: blockers[:n]}, noon)
+		got := run.Status.BlockedBy
+		if listed := min(n, 50); len(got) != listed || run.Status.BlockedByTotal != int32(n) {
+			t.Fatalf("of %d: %d listed, %d counted", n, len(got), run.Status.BlockedByTotal)
+		}
+		for i, b := range got {
+			if b.Name != blockers[i].Workload.Name || b.Reason != v1alpha1.BarePod || len(b.Message) != mostText {
+				t.Errorf("of %d: the entry %d is %s, %s, with %d bytes of message", n, i, b.Name, b.Reason, len(b.Message))
+			}
 		}
 	}
 }

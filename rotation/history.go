@@ -179,18 +179,8 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 	for _, f := range capped(verifiedBy, v1alpha1.MaxAnchors) {
 		next.VerifiedBy = append(next.VerifiedBy, f.String())
 	}
-	if last := s.Issuer; last != nil {
-		next.Earlier = last.Earlier
-		if slices.Equal(last.VerifiedBy, next.VerifiedBy) {
-			next.SignedSince = cmp.Or(last.SignedSince, last.Since, next.SignedSince)
-		}
-		same := last.Fingerprint == next.Fingerprint
-		if same {
-			next.Since = cmp.Or(last.Since, next.Since)
-		}
-		if len(last.VerifiedBy) > 0 && !slices.Equal(last.VerifiedBy, next.VerifiedBy) && (!same || len(next.VerifiedBy) == 0) {
-			next.Earlier = withEarlier(last, leafLifetime(&o.spec), now)
-		}
+	if s.Issuer != nil {
+		succeed(next, s.Issuer, leafLifetime(&o.spec), now)
 	}
 	next.Earlier = slices.DeleteFunc(anchorrotation.LiveIssuers(next.Earlier, o.runs), func(e v1alpha1.EarlierIssuer) bool {
 		return now.After(e.LeavesUntil.Time) || e.Fingerprint == next.Fingerprint && len(next.VerifiedBy) > 0
@@ -198,6 +188,22 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 	next.EarlierTotal = int32(len(next.Earlier))
 	next.Earlier = capped(next.Earlier, v1alpha1.MaxEarlierIssuers)
 	s.Issuer = next
+}
+
+// succeed takes over what the last record knows, and adds the issuer of that to
+// the earlier ones when leaves may need anchors that the next does not.
+func succeed(next, last *v1alpha1.IssuerStatus, leafLifetime time.Duration, now time.Time) {
+	next.Earlier = last.Earlier
+	same, asBefore := last.Fingerprint == next.Fingerprint, slices.Equal(last.VerifiedBy, next.VerifiedBy)
+	if same {
+		next.Since = cmp.Or(last.Since, next.Since)
+	}
+	switch {
+	case asBefore:
+		next.SignedSince = cmp.Or(last.SignedSince, last.Since, next.SignedSince)
+	case len(last.VerifiedBy) > 0 && (!same || len(next.VerifiedBy) == 0):
+		next.Earlier = withEarlier(last, leafLifetime, now)
+	}
 }
 
 // withEarlier adds the issuer to those whose leaves may live on. A leaf never

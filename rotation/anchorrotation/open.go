@@ -33,9 +33,6 @@ func (r *Reconciler) open(ctx context.Context, w *world) (bool, error) {
 	if decided.Name == "" {
 		return false, nil
 	}
-	if err := r.noteSchedule(ctx, w, decided.Scheduled); err != nil {
-		return false, err
-	}
 	run := newRun(w.mt, decided)
 	if err := r.Client.Create(ctx, run); err != nil && !apierrors.IsAlreadyExists(err) {
 		return false, fmt.Errorf("creating AnchorRotation %s: %w", run.Name, err)
@@ -48,12 +45,9 @@ func (r *Reconciler) open(ctx context.Context, w *world) (bool, error) {
 // an error beside an opening without one: the other causes still count.
 func openingOf(w *world) (lifecycle.Opening, error) {
 	ro := w.spec.Rotation
-	o := lifecycle.Opening{Facts: w.facts, HistoryLimit: int(*ro.HistoryLimit), LastSchedule: w.mt.CreationTimestamp.Time}
+	o := lifecycle.Opening{Facts: w.facts, HistoryLimit: int(*ro.HistoryLimit), LastSchedule: lastSchedule(w.mt)}
 	for i := range w.runs {
 		o.Runs = append(o.Runs, lifecycle.RunSummary{Name: w.runs[i].Name, Outcome: outcomeOf(&w.runs[i]), EndedAt: endedAt(&w.runs[i])})
-	}
-	if at := w.mt.Status.LastScheduleTime; at != nil {
-		o.LastSchedule = at.Time
 	}
 	if ro.RotateBefore != nil {
 		o.RotateBefore = ro.RotateBefore.Duration
@@ -68,17 +62,37 @@ func openingOf(w *world) (lifecycle.Opening, error) {
 	return o, err
 }
 
-// noteSchedule stores the time of the schedule before its run is created, so
-// that no crash makes it start twice. The MeshTrust must be as it was read.
-func (r *Reconciler) noteSchedule(ctx context.Context, w *world, at time.Time) error {
-	if at.IsZero() {
+// lastSchedule is the last time of the schedule that is known to have started a
+// run. Times before the MeshTrust was created start none.
+func lastSchedule(mt *v1alpha1.MeshTrust) time.Time {
+	if at := mt.Status.LastScheduleTime; at != nil {
+		return at.Time
+	}
+	return mt.CreationTimestamp.Time
+}
+
+// noteSchedule stores the last time of the schedule that started a run, as the
+// runs show. So the run comes first and its note second: a crash between the two
+// loses no run, and the run, which bears the time in its name, is there to be
+// noted until open deletes it.
+func (r *Reconciler) noteSchedule(ctx context.Context, w *world) error {
+	noted, now := lastSchedule(w.mt), r.Clock.Now()
+	last := noted
+	for i := range w.runs {
+		// A name of the future is somebody's choice, and would end the schedule.
+		if at, ok := lifecycle.ScheduledAt(w.mt.Name, w.runs[i].Name); ok && at.After(last) && !at.After(now) {
+			last = at
+		}
+	}
+	if last.Equal(noted) || w.spec.Suspend {
 		return nil
 	}
 	next := w.mt.DeepCopy()
-	next.Status.LastScheduleTime = timeRef(at)
+	next.Status.LastScheduleTime = timeRef(last)
 	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(w.mt, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("storing the schedule's time in MeshTrust %s: %w", w.mt.Name, err)
 	}
+	w.mt = next
 	return nil
 }
 

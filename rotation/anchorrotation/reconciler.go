@@ -76,6 +76,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // next step.
 func (r *Reconciler) proceed(ctx context.Context, w *world) (reconcile.Result, error) {
 	r.watch(w)
+	if err := r.noteSchedule(ctx, w); err != nil {
+		return again(err)
+	}
 	if err := errors.Join(r.tidy(ctx, w), r.markOwn(ctx, w)); err != nil {
 		return again(err)
 	}

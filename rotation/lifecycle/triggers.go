@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,8 @@ type Opening struct {
 	// Runs are all AnchorRotations of the mesh.
 	Runs []RunSummary
 	// Schedule is nil when none is set; see ParseSchedule. LastSchedule is the
-	// last time of it that started a run, or else the MeshTrust's creation.
+	// last time of it that started a run, see ScheduledAt, or else the
+	// MeshTrust's creation.
 	Schedule     cron.Schedule
 	LastSchedule time.Time
 	// RotateBefore is how long before its end an anchor is due; zero is a third
@@ -44,9 +46,6 @@ type Opened struct {
 	// name follows from the cause, so that creating it twice is one run.
 	Name    string
 	Trigger v1alpha1.Trigger
-	// Scheduled is the time of the schedule to store as the last, before the
-	// object is created; zero when there is none.
-	Scheduled time.Time
 	// Delete names the runs that are too many.
 	Delete []string
 	// Message says why.
@@ -140,9 +139,20 @@ func scheduled(o Opening, now time.Time, out *Opened) bool {
 		return false
 	}
 	last := lastBefore(o.Schedule, now.UTC())
-	out.Scheduled = last
 	out.Name, out.Trigger, out.Message = fmt.Sprintf("%s-%d", o.Facts.Mesh, last.Unix()), v1alpha1.TriggerSchedule, "the schedule's time has come"
 	return true
+}
+
+// ScheduledAt returns the time of the schedule that a run was opened for, as its
+// name tells; false for any other. It must be stored as the last before such a
+// run is deleted, or the same time would start another.
+func ScheduledAt(mesh, run string) (time.Time, bool) {
+	text, ours := strings.CutPrefix(run, mesh+"-")
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if !ours || err != nil {
+		return noTime, false
+	}
+	return time.Unix(seconds, 0).UTC(), true
 }
 
 // lastBefore returns the last time of a schedule that is known to have one

@@ -94,11 +94,24 @@ func TestAYearOfMissedMinutesIsNotCountedOneByOne(t *testing.T) {
 	}
 	began := time.Now()
 	got := lifecycle.Open(lifecycle.Opening{Facts: x.Facts, Schedule: minutely, LastSchedule: now.Add(-20 * 365 * 24 * time.Hour)}, now)
-	if !got.Scheduled.Equal(now) {
+	if at, ok := lifecycle.ScheduledAt("mesh", got.Name); !ok || !at.Equal(now) {
 		t.Errorf("%+v", got)
 	}
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+func TestTheNameOfAScheduledRunTellsItsTime(t *testing.T) {
+	for name, want := range map[string]int64{"mesh-1906545600": 1906545600, "mesh-0": 0} {
+		if at, ok := lifecycle.ScheduledAt("mesh", name); !ok || at.Unix() != want {
+			t.Errorf("%s: %s, %t", name, at, ok)
+		}
+	}
+	for _, name := range []string{"", "mesh", "mesh-", "mesh-due-0a1b2c3d", "mesh-1906545600-2", "other-1906545600", "1906545600", "mesh-99999999999999999999"} {
+		if at, ok := lifecycle.ScheduledAt("mesh", name); ok {
+			t.Errorf("%q is taken for the run of %s", name, at)
+		}
 	}
 }
 

@@ -141,11 +141,12 @@ func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reco
 	return reconcile.Result{RequeueAfter: lookEvery}, nil
 }
 
-// leftMidway says what becomes of a run that nobody can lead on. Without the
-// MeshTrust's spec.rotation it is not known what is held back, and to let it go
-// could have an issuer signed by an anchor that pods lack.
+// leftMidway says what becomes of a run that nobody can lead on. Nothing is let
+// go by itself: in place the ClusterIssuer may sign with the new anchor already,
+// and which pods trust that is not known without the MeshTrust.
 const leftMidway = "; what it holds back stays held back, and an issuer that does not renew itself expires: " +
-	"restore the MeshTrust, or remove spec.renewal.policy from the Certificates of anchor and issuer"
+	"restore the MeshTrust; or, once every pod trusts the anchor in the Secret that the ClusterIssuer names, which signs next, " +
+	"remove spec.renewal.policy from the Certificates of anchor and issuer"
 
 // orphaned lets the runs go of a MeshTrust that is gone or has no spec.rotation.
 func (r *Reconciler) orphaned(ctx context.Context, w *world, mesh string) error {

@@ -102,7 +102,7 @@ func (c *calendar) end(t *testing.T, deleted bool) {
 	if err := c.Live.Get(t.Context(), client.ObjectKey{Name: ofNoon}, run); err != nil {
 		t.Fatal(err)
 	}
-	err := error(nil)
+	var err error
 	if deleted {
 		err = c.Client.Delete(t.Context(), run)
 	} else {

@@ -180,7 +180,6 @@ func byRevision(pods []inventory.Pod) [][]inventory.Pod {
 // describe puts together what is known of the owner and of its pods.
 func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workload {
 	w := s.begin(o)
-	w.MarksKnown = true
 	runsToEnd := w.Key.BuiltIn() == "Job"
 	renewals := true
 	for _, p := range pods {

@@ -56,19 +56,21 @@ func (p *planner) evict(w *Workload, r *Roll) {
 // nextEviction returns the pod to evict now, or what is waited for first. Pods
 // go one at a time: a ready one only while all others are there and ready; one
 // that is not ready serves nobody. Of a roll by template only those pods are
-// evicted that a partition keeps from being replaced.
+// evicted that its controller does not replace (see leftBehind), and the one
+// that holds up the roll is not made to wait for the end of it.
 func (p *planner) nextEviction(w *Workload, r *Roll) (Pod, string) {
 	pods := p.unwanted(w, r)
 	if r.Verb != v1alpha1.VerbEvict {
-		pods = belowPartition(w, pods)
+		pods = leftBehind(w, pods, r.Before)
 	}
 	if len(pods) == 0 || w.Owner.Lags || w.Terminating > 0 {
 		return Pod{}, ""
 	}
-	if w.Owner.rolling() && !p.stalled(w) {
+	next := nextPod(pods)
+	holdsUp := r.Verb != v1alpha1.VerbEvict && !next.Ready
+	if w.Owner.rolling() && !p.stalled(w) && !holdsUp {
 		return Pod{}, "waiting for its own rollout to end"
 	}
-	next := nextPod(pods)
 	if next.Ready && (w.Ready < w.Pods || w.Pods < w.Owner.Desired-w.Owner.Unreachable) {
 		return Pod{}, "waiting for its other pods to be there and ready"
 	}

@@ -16,10 +16,11 @@ type candidate struct {
 	verb           v1alpha1.Verb
 	attempt, tries int
 	again          bool
-	// counted says that it is in flight already, by a rollout that is stalled.
+	// counted says that it has its place in the budget already: a pod of it
+	// terminates.
 	counted bool
-	// marked says that its owner carries the roll's mark: only the pods below its
-	// partition are left, which are evicted.
+	// marked says that its owner carries the roll's mark: it goes on with the
+	// evictions of the pods that its controller leaves behind.
 	marked bool
 }
 
@@ -65,8 +66,8 @@ func (p *planner) sortWorkloads() {
 
 func (p *planner) sortOne(w *Workload) {
 	needs, failure := p.needs(w), p.state.failure(w.Key)
-	busy := isBusy(w, needs || failure != nil)
-	if busy {
+	counted := p.takesPlace(w, needs || failure != nil)
+	if counted {
 		p.count(w.Key.Namespace)
 	}
 	switch {
@@ -75,16 +76,19 @@ func (p *planner) sortOne(w *Workload) {
 	case failure != nil && !p.mayTryAgain(w, failure):
 		p.reachControlPlane(w)
 	case needs:
-		p.sortNeedy(w, busy)
+		p.sortNeedy(w, counted)
 	case w.Stranded > 0:
 		p.block(w, Hold{v1alpha1.NodeNotReady, count(w.Stranded, "stale pod") + " on nodes that cannot replace them now"})
 	}
 }
 
-// isBusy reports whether pods of the workload are being replaced, whoever asked
-// for it. Of one that is no concern of ours a pod that terminates is none.
-func isBusy(w *Workload, concern bool) bool {
-	return w.Owner.rolling() || w.Terminating > 0 && concern
+// takesPlace reports whether pods of the workload are being replaced, whoever
+// asked for it, so that it counts in the budget. Of one that is no concern of
+// ours a pod that terminates is none. A rollout that is stalled replaces nothing:
+// if it counted, a few of them would keep those from being healed that hold up
+// others, themselves included.
+func (p *planner) takesPlace(w *Workload, concern bool) bool {
+	return w.Owner.rolling() && !p.stalled(w) || w.Terminating > 0 && concern
 }
 
 // blocked reports a workload that is not to be rolled. In the control plane it
@@ -104,15 +108,15 @@ func (p *planner) reachControlPlane(w *Workload) {
 
 // sortNeedy tells of a workload with pods to be replaced whether that has
 // begun, waits for another rollout, or may be begun.
-func (p *planner) sortNeedy(w *Workload, busy bool) {
-	begun := p.begun(w, busy)
+func (p *planner) sortNeedy(w *Workload, counted bool) {
+	begun := p.begun(w)
 	switch {
-	case begun && len(belowPartition(w, w.StalePods)) == 0:
-		p.adopt(w, busy)
+	case begun && len(leftBehind(w, w.StalePods, w.NewestPod)) == 0:
+		p.adopt(w, counted)
 	case w.Owner.rolling() && !p.stalled(w):
 		p.awaitOwn(w)
 	default:
-		p.consider(w, busy, begun)
+		p.consider(w, counted, begun)
 	}
 }
 
@@ -146,11 +150,13 @@ func (p *planner) tended(w *Workload) bool {
 
 // mayTryAgain reports whether a failed workload gets another go: not when its
 // new pods were stale to the last attempt, else once the progress deadline has
-// passed again and nothing moves. The cause may be gone (a budget that allows
+// passed again and nothing moves: it is quiet, or its rollout came to a halt. The
+// cause may be gone (a budget that allows
 // a disruption, a pod that became ready late), and only trying tells. An operator
 // that was asked and does nothing cannot be asked again.
 func (p *planner) mayTryAgain(w *Workload, f *Failure) bool {
-	if f.Reason == v1alpha1.StillStale || !p.quiet(w) || !p.needs(w) || w.Verb == v1alpha1.VerbAnnotate && p.asked(w) {
+	still := p.quiet(w) || p.stalled(w)
+	if f.Reason == v1alpha1.StillStale || !still || !p.needs(w) || w.Verb == v1alpha1.VerbAnnotate && p.asked(w) {
 		return false
 	}
 	at := f.Since.Add(p.facts.Policy.ProgressDeadline)
@@ -162,7 +168,7 @@ func (p *planner) mayTryAgain(w *Workload, f *Failure) bool {
 // the state, which may have been lost with the status: the owner carries its
 // mark, and the owner still works on it or no stale pod is of it. As long as
 // that is so, nothing shows that a second roll is called for (I3).
-func (p *planner) begun(w *Workload, busy bool) bool {
+func (p *planner) begun(w *Workload) bool {
 	switch {
 	case w.Verb == v1alpha1.VerbAnnotate:
 		return p.asked(w)
@@ -170,19 +176,17 @@ func (p *planner) begun(w *Workload, busy bool) bool {
 		return slices.ContainsFunc(p.toGo(w), func(x Pod) bool { return x.CreatedAt.Before(w.RestartAt) })
 	case w.Verb != v1alpha1.VerbRestart || attemptOf(w.RestartedFor, p.facts.Bundle.Hash) == 0:
 		return false
-	case busy:
+	case !p.quiet(w):
 		return true
-	case w.MarksKnown:
-		return !slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.RestartedFor == w.RestartedFor })
 	default:
-		return len(belowPartition(w, w.StalePods)) > 0 && len(belowPartition(w, w.StalePods)) == len(w.StalePods)
+		return !slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.RestartedFor == w.RestartedFor })
 	}
 }
 
 // adopt takes up a roll that has begun. It goes on by itself. One that has still
 // to evict pods does not: its evictions are writes like those of any other, so
 // that it passes the rules for a start (see consider).
-func (p *planner) adopt(w *Workload, busy bool) {
+func (p *planner) adopt(w *Workload, counted bool) {
 	r := Roll{
 		Key: w.Key, Attempt: attemptOf(w.RestartedFor, p.facts.Bundle.Hash), Verb: w.Verb, For: p.facts.Bundle.Hash, Applied: true,
 		StartedAt: p.now, ProgressAt: p.now, Before: w.NewestPod, Pods: w.Pods + w.Terminating, Message: "waiting for its pods",
@@ -194,7 +198,7 @@ func (p *planner) adopt(w *Workload, busy bool) {
 	if w.Wave == 0 || p.state.failure(w.Key) == nil {
 		p.reach(w.Wave)
 	}
-	if !busy {
+	if !counted {
 		p.count(w.Key.Namespace)
 	}
 	p.state.InProgress = append(p.state.InProgress, r)
@@ -222,8 +226,8 @@ func (p *planner) stalled(w *Workload) bool {
 
 // consider makes the workload a candidate, or a failure when it has had all its
 // attempts. One that is in flight is counted already, and one whose template is
-// marked already goes on with the evictions below its partition.
-func (p *planner) consider(w *Workload, inFlight, begun bool) {
+// marked already goes on with the evictions.
+func (p *planner) consider(w *Workload, inPlace, begun bool) {
 	counted, marked := p.state.counted(w.Key), attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
 	tries := counted.Count
 	if tries == 0 && !begun && p.sincePublished(w.StalePods) {
@@ -239,7 +243,7 @@ func (p *planner) consider(w *Workload, inFlight, begun bool) {
 	if tries >= p.facts.Policy.MaxAttempts {
 		return
 	}
-	c := candidate{w: w, verb: w.Verb, attempt: max(counted.Count, marked) + 1, tries: tries + 1, again: failed, counted: inFlight}
+	c := candidate{w: w, verb: w.Verb, attempt: max(counted.Count, marked) + 1, tries: tries + 1, again: failed, counted: inPlace}
 	switch {
 	case begun:
 		c.attempt, c.marked = marked, true

@@ -119,8 +119,6 @@ type Workload struct {
 	RestartedFor string
 	// Annotation is that annotation; nil where none is configured.
 	Annotation *v1alpha1.RestartAnnotation
-	// MarksKnown says that the pods' RestartedFor was read.
-	MarksKnown bool
 	// WrittenAt is when this controller last wrote the mark or restart time
 	// with success, by its own clock; zero when it did not since it leads.
 	WrittenAt time.Time
@@ -145,9 +143,9 @@ type Workload struct {
 	// ready, Terminating how many have begun. A DaemonSet's pods on nodes that
 	// cannot replace them are in Owner.Unreachable and in none of these.
 	Pods, Ready, Terminating int
-	// Outdated is how many of Pods lack the owner's present mark; it counts only
-	// where MarksKnown. Stranded is how many stale pods are on nodes that cannot
-	// replace them now.
+	// Outdated is how many of Pods lack the owner's present mark; 0 where neither
+	// the pods nor the State call for a look at each. Stranded is how many stale
+	// pods are on nodes that cannot replace them now.
 	Outdated, Stranded int
 	// NewestPod is the creation time of its newest pod, OldestPod that of the
 	// oldest that has not begun to terminate; zero without such a pod.

@@ -109,7 +109,7 @@ func blockedBy(d rollout.Decision) []string {
 func stale(namespace, name string, edits ...func(*rollout.Workload)) rollout.Workload {
 	w := rollout.Workload{
 		Key: rollout.Key{Group: "apps", Kind: "Deployment", Namespace: namespace, Name: name}, Wave: 2, Verb: v1alpha1.VerbRestart,
-		MarksKnown: true, NewestPod: noon.Add(-time.Hour), Pods: 2, Ready: 2,
+		NewestPod: noon.Add(-time.Hour), Pods: 2, Ready: 2,
 		Owner: rollout.Owner{Observed: true, Desired: 2, Updated: 2, Total: 2, Available: 2, ByTemplate: true},
 	}
 	w.StalePods = pods(name, noon.Add(-time.Hour), 2)
@@ -146,6 +146,11 @@ func block(r v1alpha1.Reason) func(*rollout.Workload) {
 func lowerPart(w *rollout.Workload) {
 	w.Key.Kind, w.RestartedFor, w.Outdated, w.StalePods = "StatefulSet", newHash, 1, w.StalePods[:1]
 	w.Owner.Partition, w.Owner.Updated = 1, 1
+}
+
+// ordered makes it a StatefulSet whose stale pod 0 is not ready.
+func ordered(w *rollout.Workload) {
+	w.Key.Kind, w.StalePods[0].Ready, w.Ready, w.Owner.Available = "StatefulSet", false, 1, 1
 }
 
 // current makes the workload one whose pods all carry the bundle.

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"slices"
+	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 )
@@ -52,7 +53,7 @@ func whole(w *Workload) bool {
 // which says that its rollout is complete: there are more of them, or some that
 // are not of its present template.
 func lagging(w *Workload) bool {
-	if w.MarksKnown && w.Owner.ByTemplate && w.Owner.Partition == 0 && w.Outdated > 0 {
+	if w.Owner.ByTemplate && w.Owner.Partition == 0 && w.Outdated > 0 {
 		return true
 	}
 	return w.Owner.ByTemplate && w.Pods > w.Owner.Total
@@ -88,7 +89,7 @@ func settled(w *Workload, r *Roll) bool {
 // shows by its mark that it is of the roll. Where no mark can show, it must
 // have been created later than the newest pod there was when the roll began.
 func pending(w *Workload, r *Roll, pods []Pod) []Pod {
-	byMark := r.Verb == v1alpha1.VerbRestart && w.MarksKnown
+	byMark := r.Verb == v1alpha1.VerbRestart
 	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool {
 		if byMark && x.Ordinal >= w.Owner.Partition {
 			return x.RestartedFor == r.mark()
@@ -97,8 +98,18 @@ func pending(w *Workload, r *Roll, pods []Pod) []Pod {
 	})
 }
 
-func belowPartition(w *Workload, pods []Pod) []Pod {
-	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool { return x.Ordinal >= w.Owner.Partition })
+// leftBehind returns those of the pods that a StatefulSet's controller does not
+// replace although the template is marked: those below the partition, and those
+// that are not ready. Of the policy OrderedReady it replaces none while any pod
+// is not Running and Ready (processReplica in Kubernetes' stateful_set_control.go
+// ends before the step that updates), and what such a pod lacks may be the very
+// bundle. One that came later than before is the roll's own, if it is stale: it
+// is none that another eviction would help.
+func leftBehind(w *Workload, pods []Pod, before time.Time) []Pod {
+	ordered := w.Key.BuiltIn() == "StatefulSet"
+	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool {
+		return x.Ordinal >= w.Owner.Partition && (!ordered || x.Ready || x.CreatedAt.After(before))
+	})
 }
 
 // writes reports whether the roll's next step is a write.

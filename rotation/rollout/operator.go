@@ -95,9 +95,12 @@ func replaced(w *Workload, r *Roll) bool {
 
 // enough reports whether an operator did what the roll was for, though not all
 // that was expected: there are fewer pods by now, or it leaves those alone that
-// carry the bundle. Only time can tell.
-func enough(w *Workload, r *Roll) bool {
-	return r.Verb == v1alpha1.VerbAnnotate && len(w.StalePods) == 0 && w.Terminating == 0 && w.Owner.Observed && w.Ready >= w.Pods
+// carry the bundle, which an eviction does not. Only time can tell.
+func (p *planner) enough(w *Workload, r *Roll) bool {
+	if !w.Owner.ByPods || !w.Owner.Observed || w.Terminating > 0 || w.Ready < w.Pods {
+		return false
+	}
+	return len(w.StalePods) == 0 && (r.Verb == v1alpha1.VerbAnnotate || len(p.unwanted(w, r)) == 0)
 }
 
 // asked reports whether an operator was asked already for a restart that is not

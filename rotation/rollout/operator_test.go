@@ -290,3 +290,18 @@ func TestThePodsOfACustomResourceAreEvictedOneAtATime(t *testing.T) {
 	operated(token)(w)
 	s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Annotate x v1:new")
 }
+
+// TestAnEvictionEndsWhereThereAreFewerPodsByNow: nobody tells how many pods an
+// operator keeps.
+func TestAnEvictionEndsWhereThereAreFewerPodsByNow(t *testing.T) {
+	s := newScript(t, stale("a", "x", evicted))
+	s.next()
+	w := s.rolled("x", "")
+	w.Pods, w.Ready = 1, 1
+	s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight) // the other may still come
+	d := s.pass(10 * time.Minute).next()
+	s.want(d, v1alpha1.Converged)
+	if len(d.Ended) != 1 || d.Ended[0].Failed {
+		t.Errorf("%+v", d.Ended)
+	}
+}

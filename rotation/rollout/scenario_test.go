@@ -105,13 +105,13 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight)
 		},
 		"where no mark shows, pods created after the newest of before do": func(t *testing.T) {
-			s := newScript(t, stale("a", "x", func(w *rollout.Workload) { w.MarksKnown = false }))
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbRestartAt)))
 			s.next()
-			old := s.workload("x").StalePods
-			s.pass(time.Minute).rolled("x", newHash).StalePods = old
-			s.want(s.next(), v1alpha1.CanaryInFlight)
-			s.workload("x").StalePods = pods("x", s.now, 2)
-			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new.2")
+			w := s.rolled("x", "")
+			w.StalePods, w.RestartAt = pods("x", noon.Add(-time.Hour), 2), noon.Add(time.Second-time.Hour)
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight)
+			w.StalePods, w.NewestPod = pods("x", s.now, 2), s.now
+			s.want(s.next(), v1alpha1.CanaryInFlight, "RestartAt x 12:01:01")
 		},
 		"a second attempt passes the fence and the windows too": func(t *testing.T) {
 			s := newScript(t, stale("a", "x"))
@@ -487,6 +487,59 @@ func TestARollTakesItsCourse(t *testing.T) {
 				w.StalePods, w.NewestPod = pods("x", s.pass(time.Minute).now, 1), s.now
 			}
 			s.want(s.next(), v1alpha1.StillStale)
+		},
+
+		"a stale pod that is not ready holds up an ordered roll, and is evicted": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", ordered))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+			w := s.workload("x")
+			w.RestartedFor, w.Owner.Updated, w.Outdated = newHash, 0, 2
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			w.StalePods, w.Terminating, w.Pods = w.StalePods[1:], 1, 1
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			w.Terminating, w.Pods, w.Owner.Updated, w.NewestPod = 0, 2, 1, s.now // its replacement starts
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			w.Ready, w.Owner.Available = 2, 2 // and its controller goes on with the roll
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			s.rolled("x", newHash)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"one that came with the roll is not, nor one of another kind": func(t *testing.T) {
+			for name, edit := range map[string]func(*rollout.Workload){
+				"came with the roll": func(w *rollout.Workload) {
+					w.StalePods[0].CreatedAt, w.NewestPod = noon.Add(time.Second), noon.Add(time.Second)
+				},
+				"another kind":      func(w *rollout.Workload) { w.Key.Kind = "DaemonSet" },
+				"not one at a time": func(w *rollout.Workload) { w.Terminating = 1 },
+			} {
+				s := newScript(t, stale("a", "x", ordered))
+				s.next()
+				w := s.workload("x")
+				w.RestartedFor, w.Owner.Updated, w.Outdated = newHash, 0, 2
+				edit(w)
+				s.facts.State.InProgress[0].Key = w.Key
+				if d := s.pass(2 * time.Second).next(); len(d.Actions) > 0 {
+					t.Errorf("%s: %v", name, short(d))
+				}
+			}
+		},
+		"an ordered roll whose eviction was refused is tried again, without another mark": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", ordered))
+			s.next()
+			w := s.workload("x")
+			w.RestartedFor, w.Owner.Updated, w.Outdated, w.Refused = newHash, 0, 2, "the budget keep-two"
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			s.want(s.pass(10*time.Minute).next(), v1alpha1.EvictionBlocked)
+			w.Refused = ""
+			s.want(s.pass(10*time.Minute).next(), v1alpha1.EvictionBlocked, "Evict x x-0")
+			s.rolled("x", newHash)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"an ordered roll that is not in the state goes on with the eviction under all the rules for a start": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", ordered, func(w *rollout.Workload) { w.RestartedFor, w.Owner.Updated, w.Outdated = newHash, 0, 2 }), stale("b", "y", wave(1)))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart y v1:new")
+			s.rolled("y", newHash)
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
 		},
 
 		"a mark that is removed is written again, the second time pods are evicted": func(t *testing.T) {

@@ -163,23 +163,19 @@ func (p *planner) stuck(w *Workload, r *Roll) bool {
 // giveUp ends a roll that makes no progress.
 func (p *planner) giveUp(w *Workload, r *Roll) {
 	switch {
-	case enough(w, r):
+	case p.enough(w, r):
 		p.end(w, r)
 	case w.Refused != "" && evicts(r):
 		p.fail(w, v1alpha1.EvictionBlocked, r.Attempt)
 	case p.forestalled(w, r):
 		p.withdraw(r)
-	case !w.MarksKnown && settled(w, r) && len(w.StalePods) > 0:
-		// Creation times are in seconds and of several clocks: what has not
-		// changed for so long is what the roll brought.
-		p.comeBack(w, r)
 	default:
 		p.fail(w, v1alpha1.ProgressDeadlineExceeded, r.Attempt)
 	}
 }
 
 // evicts reports whether what a roll writes are evictions: from the first, or
-// after its template, for pods that a partition keeps.
+// after its template, for the pods that its controller leaves behind.
 func evicts(r *Roll) bool {
 	return r.Verb == v1alpha1.VerbEvict || r.Verb != v1alpha1.VerbAnnotate && r.Applied
 }

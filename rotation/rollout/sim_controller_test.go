@@ -70,7 +70,7 @@ type publication struct {
 func newController(w *world, id int) *controller {
 	c := &controller{id: id}
 	if w.cfg.skewed && id > 0 {
-		c.skew = w.between(-2*time.Minute, 2*time.Minute)
+		c.skew = w.between(-simSkew, simSkew)
 	}
 	c.restart(w)
 	return c
@@ -223,7 +223,7 @@ func (c *controller) fence(w *world) rollout.FenceEvidence {
 func (c *controller) workload(w *world, o *simOwner, pods []simPod) rollout.Workload {
 	spec := w.spec(o)
 	out := rollout.Workload{
-		Key: o.key, Wave: o.wave, RestartedFor: o.mark, MarksKnown: true,
+		Key: o.key, Wave: o.wave, RestartedFor: o.mark,
 		Owner: rollout.Owner{Observed: true},
 	}
 	out.Verb, out.Block = rollout.VerbFor(spec, w.policy())

@@ -17,7 +17,7 @@ const (
 	byToken
 	byTime
 	// byText: it replaces all pods that there are and removes the annotation, or
-	// at times removes it without having looked.
+	// at times, as long as the world is disturbed, removes it without having looked.
 	byText
 	// byEviction: it makes up for pods that are gone.
 	byEviction
@@ -87,7 +87,7 @@ func (w *world) takeUp(i int) {
 	o := &w.owners[i]
 	switch {
 	case !o.asked() || o.restarting:
-	case w.rng.IntN(6) == 0:
+	case !w.quiet && w.rng.IntN(6) == 0:
 		w.logf("%s overlooks its annotation", o.key)
 		o.mark, o.markAt, w.dirty = "", time.Time{}, true
 		w.books[i].reverts++

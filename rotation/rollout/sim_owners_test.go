@@ -150,9 +150,13 @@ func (w *world) workStatefulSet(i int) {
 		allReady = allReady && p.ready && !p.terminating
 	}
 	for ordinal := range o.desired {
-		if _, ok := at[ordinal]; !ok {
+		n, ok := at[ordinal]
+		if !ok {
 			w.createOrdinal(i, ordinal)
 			return
+		}
+		if o.ordered && (!w.pods[n].ready || w.pods[n].terminating) {
+			return // as processReplica of the policy OrderedReady
 		}
 	}
 	if o.strategy == rollout.OnDelete {

@@ -109,7 +109,7 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 	case !b.ours:
 		// A DaemonSet's status does not tell which of its pods are on a node that is
 		// down, so neither whether the others are of its template.
-		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.outdated(i) && !w.nodeTurned(o) && !w.partlyDown(o)
+		return !b.userRoll.IsZero() && begun.Sub(b.userRoll) > lately && w.outdated(i) && !w.nodeTurned(o) && !w.partlyDown(o) && !w.stalled(i, begun)
 	case named(rollout.State{InProgress: w.mt.state.InProgress}, o.key):
 		return true
 	case w.cfg.forgetful && b.podless:
@@ -117,10 +117,19 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 	case w.givenUp(b) && !b.userRoll.IsZero() && begun.Sub(b.userRoll) <= lately:
 		return false // somebody rolls it just now, and nobody could know
 	case w.givenUp(b):
-		return named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.byTemplate() && w.replacing(i)
+		return named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.byTemplate() && w.replacing(i) && !w.stalled(i, begun)
 	default:
 		return true
 	}
+}
+
+// stalled says whether a rollout may have been seen to have come to a halt: it
+// brought no pod for long, and a stale pod was not ready.
+func (w *world) stalled(i int, begun time.Time) bool {
+	seen := begun.Add(-simLag)
+	return w.newest(i, begun).Before(begun.Add(w.clockMargin()-simDeadline)) && slices.ContainsFunc(w.pods, func(p simPod) bool {
+		return p.owner == i && (!p.ready || p.readyAt.After(seen)) && (w.stale(&p) || w.publishedAt.After(seen))
+	})
 }
 
 // nodeTurned says whether a node of the owner came or went lately: its rollout
@@ -134,11 +143,15 @@ func (w *world) partlyDown(o *simOwner) bool { return o.key.Kind == "DaemonSet" 
 // givenUp says whether a roll may have run out of time: by the clocks of two
 // controllers, where they differ.
 func (w *world) givenUp(b *book) bool {
-	margin := time.Duration(0)
+	return w.now.Sub(b.lastWrite) > simDeadline-w.clockMargin()
+}
+
+// clockMargin is how far the clocks of two controllers may differ.
+func (w *world) clockMargin() time.Duration {
 	if w.cfg.skewed {
-		margin = 2 * time.Minute
+		return simSkew
 	}
-	return w.now.Sub(b.lastWrite) > simDeadline-margin
+	return 0
 }
 
 // refereeStart judges a write that begins, or goes on with, a roll.
@@ -306,7 +319,7 @@ func (w *world) refereeEvict(c *controller, i int, p *simPod) {
 		w.foul("I3: pod %d of %s is evicted although it carries the bundle", p.id, o.key)
 	case o.annotated():
 		w.foul("I5: pod %d of %s is evicted, whose operator restarts it", p.id, o.key)
-	case w.byMark(i) && p.ordinal >= o.partition && b.reverts < 2:
+	case w.byMark(i) && p.ordinal >= o.partition && b.reverts < 2 && !w.heldUp(o, p):
 		w.foul("verb: pod %d of %s is evicted", p.id, o.key)
 	case p.ready && b.evicted >= 0 && !b.replaced:
 		w.foul("evict: pod %d of %s goes before pod %d was replaced", p.id, o.key, b.evicted)
@@ -314,6 +327,12 @@ func (w *world) refereeEvict(c *controller, i int, p *simPod) {
 		w.foul("evict: pod %d of %s goes before one with a higher ordinal", p.id, o.key)
 	}
 	b.evicted, b.replaced, b.lastWrite = p.id, !o.controller(), w.now
+}
+
+// heldUp says whether the pod holds up its StatefulSet's roll: it was not ready
+// as far as could be seen.
+func (w *world) heldUp(o *simOwner, p *simPod) bool {
+	return o.key.Kind == "StatefulSet" && (!p.ready || w.now.Sub(p.readyAt) < lately)
 }
 
 func (w *world) byMark(i int) bool {

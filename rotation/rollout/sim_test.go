@@ -177,6 +177,25 @@ func (w *world) disturb() {
 		w.takeOver()
 	case n < 48:
 		w.now = w.now.Add(w.between(0, 3*time.Minute))
+	case n < 52:
+		w.dieStale()
+	}
+}
+
+// dieStale is an outage: the proxy of a stale pod restarts, and does not become
+// ready with the bundle that it has. An ordered StatefulSet's comes first.
+func (w *world) dieStale() {
+	var found *simPod
+	for i := range w.pods {
+		p := &w.pods[i]
+		if p.ready && !p.terminating && w.stale(p) && (found == nil || w.owners[p.owner].ordered) {
+			found = p
+		}
+	}
+	if found != nil {
+		w.logf("pod %d of %s restarts, and is dead", found.id, w.owners[found.owner].key)
+		found.ready, found.dead, w.dirty = false, true, true
+		w.tally["pods that died stale"]++
 	}
 }
 

@@ -22,6 +22,9 @@ const (
 	// simActWithin is how long a decision may be acted on.
 	simActWithin = 5 * time.Second
 	simAttempts  = 3
+	// simSkew bounds how far the clock of a controller is from that of the API
+	// server.
+	simSkew = 2 * time.Minute
 )
 
 type simPod struct {
@@ -30,8 +33,9 @@ type simPod struct {
 	trust                    uint8
 	created                  time.Time
 	ready, terminating       bool
-	// never says that it does not become ready.
-	never           bool
+	// never says that it does not become ready, dead that it does not while it is
+	// stale: it restarted with a bundle that is not in force any more.
+	never, dead     bool
 	readyAt, goneAt time.Time
 }
 
@@ -48,6 +52,7 @@ type simOwner struct {
 	mark, rev, stable                  string
 	optOut, paused, evictOnly          bool
 	broken, gitops                     bool
+	ordered                            bool      // a StatefulSet of the policy OrderedReady
 	refusesUntil                       time.Time // evictions, by a budget
 	updated, total, available          int
 	revertAt                           time.Time
@@ -178,8 +183,10 @@ func (w *world) populate() {
 		add("Deployment", w.namespace(), simOwner{wave: 1 + w.rng.IntN(2), surge: w.rng.IntN(2), unavail: 1})
 	}
 	kinds := []func(){
-		func() { add("StatefulSet", w.namespace(), simOwner{wave: 1}) },
-		func() { add("StatefulSet", w.namespace(), simOwner{wave: 2, desired: 3, partition: 1 + w.rng.IntN(2)}) },
+		func() { add("StatefulSet", w.namespace(), simOwner{wave: 1, ordered: w.rng.IntN(4) > 0}) },
+		func() {
+			add("StatefulSet", w.namespace(), simOwner{wave: 2, desired: 3, partition: 1 + w.rng.IntN(2), ordered: w.rng.IntN(2) > 0})
+		},
 		func() { add("StatefulSet", w.namespace(), simOwner{wave: 1, strategy: rollout.OnDelete}) },
 		func() { add("Deployment", w.namespace(), simOwner{wave: 2, strategy: rollout.Recreate}) },
 		func() { add("DaemonSet", w.namespace(), simOwner{wave: 1, desired: 3, unavail: 1}) },
@@ -287,8 +294,8 @@ func (w *world) livePods() {
 			continue
 		case unreachable && p.ready:
 			p.ready, w.dirty = false, true
-		case !p.ready && !p.terminating && !p.never && !unreachable && w.now.After(p.readyAt):
-			p.ready, w.dirty = true, true
+		case !p.ready && !p.terminating && !p.never && !(p.dead && w.stale(&p)) && !unreachable && w.now.After(p.readyAt):
+			p.ready, p.readyAt, w.dirty = true, w.now, true
 			if p.never = false; p.id != 0 {
 				w.noteReady(&p)
 			}

@@ -18,25 +18,25 @@ import (
 // one that has ended, or never began, holds nothing, unless it is a witness.
 func (r *Reconciler) tidy(ctx context.Context, w *world) error {
 	for i := range w.runs {
-		run := &w.runs[i]
-		switch {
-		case run == w.run && w.spec.Suspend:
-		case run == w.run:
-			if err := r.claim(ctx, run); err != nil {
-				return err
-			}
-		case outcomeOf(run) != "" && witness(w.mt, run):
-		case outcomeOf(run) != "" || !run.DeletionTimestamp.IsZero():
-			if err := r.release(ctx, run); err != nil {
-				return err
-			}
-		default:
-			if err := r.say(ctx, run, v1alpha1.AnotherRotation, "waiting for AnchorRotation "+w.run.Name+" of the same mesh to end"); err != nil {
-				return err
-			}
+		if err := r.tidyRun(ctx, w, &w.runs[i]); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (r *Reconciler) tidyRun(ctx context.Context, w *world, run *v1alpha1.AnchorRotation) error {
+	ended := outcomeOf(run) != ""
+	switch {
+	case run == w.run && w.spec.Suspend, ended && witness(w.mt, run):
+		return nil
+	case run == w.run:
+		return r.claim(ctx, run)
+	case ended || !run.DeletionTimestamp.IsZero():
+		return r.release(ctx, run)
+	default:
+		return r.say(ctx, run, v1alpha1.AnotherRotation, "waiting for AnchorRotation "+w.run.Name+" of the same mesh to end")
+	}
 }
 
 // claim adds the finalizer and, where nobody did, the label that says what

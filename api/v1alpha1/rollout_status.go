@@ -156,10 +156,11 @@ type InProgressWorkload struct {
 	// applied says that the owner was seen to carry what the roll writes.
 	// +optional
 	Applied bool `json:"applied,omitempty"`
-	// left is how many pods are still to be replaced or to become available.
+	// left tells how far the pods still have to go: 100 for each that is to be
+	// replaced, and 1 for each that terminates, is missing or is not available.
 	// +optional
 	Left int32 `json:"left,omitempty"`
-	// progressAt is when left last changed.
+	// progressAt is when left last fell, or when the time for it began anew.
 	// +optional
 	ProgressAt *metav1.MicroTime `json:"progressAt,omitempty"`
 	// message says what the roll waits for.

@@ -38,9 +38,9 @@ func (p *planner) describe(shut, full bool, limit int) {
 func (p *planner) describeIdle(shut, full bool) {
 	switch {
 	case shut:
-		p.decide(v1alpha1.OutsideWindow, fmt.Sprintf("%s in %s waits for a window%s", count(len(p.candidates), "workload"), p.waveName(), p.untilWindow()))
+		p.decide(v1alpha1.OutsideWindow, fmt.Sprintf("no window is open for %s in %s%s", count(len(p.candidates), "workload"), p.waveName(), p.untilWindow()))
 	case full:
-		p.decide(v1alpha1.BudgetExhausted, fmt.Sprintf("%s in flight that others began take up the budget", count(p.inFlight, "rollout")))
+		p.decide(v1alpha1.BudgetExhausted, fmt.Sprintf("the budget is taken up by %s in flight that others began", count(p.inFlight, "rollout")))
 	default:
 		p.describeStandstill()
 	}

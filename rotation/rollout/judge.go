@@ -15,21 +15,26 @@ func (r *Roll) shownOn(w *Workload) bool {
 	return w.RestartedFor == r.mark()
 }
 
-// left counts the steps that the pods still have to make: three for one that the
-// roll is to replace (it goes, is gone, and is made up for), one for one that
-// terminates, and one for each that is missing or not available. Every step is
-// progress, so that an eviction that is granted late has the whole deadline.
+// toReplace is how much a pod that the roll is to replace adds to left: more than
+// all other pods of a workload are expected to, so that one that goes is progress
+// whatever happens to them meanwhile.
+const toReplace = 100
+
+// left tells how far the pods still have to go: toReplace for each that the roll
+// is to replace, one for each that terminates, and one for each that is missing
+// or not available. So every step of a pod (it goes, is gone, is made up for) is
+// progress, and an eviction that is granted late has the whole deadline.
 func (p *planner) left(w *Workload, r *Roll) int {
-	return 3*len(p.unwanted(w, r)) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
+	return toReplace*len(p.unwanted(w, r)) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
 }
 
 // atRest reports whether nothing of the roll is under way. One whose mark never
 // showed was not begun, once the cache has had time to show it; one whose mark
 // was taken away was. How often it was is not known any more when the bundle has
-// changed: then the workload must be whole, too.
+// changed: then the workload must be seen to be whole, too.
 func (p *planner) atRest(w *Workload, r *Roll) bool {
 	if r.Verb != v1alpha1.VerbEvict && !r.Applied && p.state.counted(r.Key).Reverts == 0 {
-		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen && (r.For == p.facts.Bundle.Hash || whole(w))
+		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen && (r.For == p.facts.Bundle.Hash || whole(w) && !lagging(w))
 	}
 	return through(w, r)
 }

@@ -365,6 +365,33 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.pass(10*time.Minute-time.Second).next(), v1alpha1.Rolling)
 			s.want(s.pass(time.Second).next(), v1alpha1.Rolling, "Restart y v1:new")
 		},
+		"nor does it lose any of it to other pods that are not ready any more": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) {
+				w.Pods, w.Ready, w.Owner.Desired, w.Owner.Total, w.Owner.Updated, w.Owner.Available = 5, 5, 5, 5, 5, 5
+			}))
+			s.next()
+			w := s.workload("x")
+			w.Ready, w.Owner.Available = 2, 2
+			w.StalePods, w.Pods, w.Terminating = w.StalePods[:1], 4, 1
+			s.pass(9 * time.Minute).next()
+			w.Terminating = 0
+			s.want(s.pass(9*time.Minute).next(), v1alpha1.CanaryInFlight)
+		},
+		"a roll that was put back has the whole deadline for what was added meanwhile": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
+			s.next()
+			w := s.workload("x")
+			old := w.StalePods
+			w.StalePods, w.Ready, w.Owner.Available = old[:1], 1, 1
+			s.pass(time.Minute).next()
+			s.facts.Policy.Paused, w.StalePods, w.StalePods[0].Ready = true, old, false
+			s.want(s.pass(time.Minute).next(), v1alpha1.Paused)
+			s.facts.Policy.Paused = false
+			s.want(s.pass(9*time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			w.StalePods, w.Terminating, w.Pods = old[1:], 1, 1
+			s.want(s.pass(30*time.Second).next(), v1alpha1.CanaryInFlight)
+			s.want(s.pass(9*time.Minute).next(), v1alpha1.CanaryInFlight)
+		},
 		"what comes back stale does not hide the progress of the rest": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) {
 				w.StalePods = pods("x", noon.Add(-time.Hour), 3)
@@ -623,7 +650,9 @@ func TestARollTakesItsCourse(t *testing.T) {
 			}
 			s.facts.Bundle.Hash, w.Ready, w.Owner.Available = newHash, 1, 1
 			s.want(s.pass(2*time.Minute).next(), v1alpha1.CanaryInFlight)
-			w.Ready, w.Owner.Available = 2, 2
+			w.Ready, w.Owner.Available, w.Outdated = 2, 2, 1 // a pod of its mark is still seen
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			w.Outdated = 0
 			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
 		},
 		"a roll towards an earlier bundle that never ends is let go": func(t *testing.T) {

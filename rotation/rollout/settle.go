@@ -134,7 +134,7 @@ func (p *planner) comeBack(w *Workload, r *Roll) {
 // again when it may, and until then it holds no place. A partition's roll is
 // kept, since its mark is written. No time runs out.
 func (p *planner) putBack(w *Workload, r *Roll) {
-	r.ProgressAt, r.Message = p.now, "waiting until writing is allowed"
+	r.Left, r.ProgressAt, r.Message = p.left(w, r), p.now, "waiting until writing is allowed"
 	p.unfenced = p.unfenced || w.Wave > 0 && p.frozen.Reason == "" && !p.fenced()
 	if r.Verb != v1alpha1.VerbEvict && r.Applied || !p.atRest(w, r) {
 		return

@@ -45,7 +45,7 @@ type Roll struct {
 	// Applied says that the mark, the restart time or the annotation was seen on
 	// the owner.
 	Applied bool
-	// Left is the fewest steps seen so far that its pods had still to make (see
+	// Left is the least seen so far that its pods had still to go (see
 	// planner.left), and ProgressAt when there was last progress: a pod that
 	// becomes ready again and again is none.
 	Left       int

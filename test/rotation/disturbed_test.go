@@ -102,10 +102,10 @@ func (w *world) down(c lab.Component) {
 	w.check(env.lab.StartComponent(c))
 }
 
-// sleeper is stopped in its tracks when it has stored that it will switch the
-// issuer, before it does. The run is aborted, and another leader ends it on the old
-// anchor. The sleeper wakes up, with the switch as the next thing to do: it is not
-// done, nor is anything else, and the sleeper ends.
+// sleeper is stopped in its tracks while its write is under way that switches the
+// issuer. The run is aborted, and another leader turns back. Then the write arrives:
+// it is refused, since the pointer is not what the sleeper had read. The run ends on
+// the old anchor, and the sleeper wakes up: it does nothing more, and ends.
 func sleeper(t *testing.T) {
 	w := newWorld(t, smallGenerations("sleeper"), nil)
 	w.rotate(v1alpha1.GateSwitchIssuer, v1alpha1.GateNarrow)
@@ -114,45 +114,35 @@ func sleeper(t *testing.T) {
 		"--kubeconfig="+filepath.Join(env.dir, "controller.kubeconfig"), "--lease-duration=4s", "--metrics-address=0", "--health-address=127.0.0.1:0", "-v1")
 	w.check(err)
 	t.Cleanup(standby.Stop)
-	issuer, old := w.issuer(), w.signsNext()
-	asleep := w.whenIntended(func() error { return env.controller.Signal(syscall.SIGSTOP) })
-	t.Cleanup(func() { _ = env.controller.Signal(syscall.SIGCONT) })
+	issuer, old, token := w.issuer(), w.signsNext(), w.pointedBy()
+	begun, arrive := w.holdSwitch()
 	select {
-	case err := <-asleep:
-		w.check(err)
+	case <-begun:
 	case <-time.After(long):
-		t.Fatal("it was never stored that the issuer will be switched")
+		t.Fatal("the issuer was never switched")
 	}
-	var to string
-	w.eventually(10*time.Second, func() error {
-		run, err := w.run(t.Context())
-		if err == nil && run.Status.SwitchIntendedAt == nil {
-			err = errors.New("it is not stored yet")
-		}
-		if err == nil {
-			to = run.Status.ToAnchor.Fingerprint
-		}
-		return err
-	})
-	if now := w.signsNext(); now != old {
-		t.Fatalf("Secret %s would sign the next issuer already: the test shows nothing", now)
-	}
+	w.check(env.controller.Signal(syscall.SIGSTOP))
+	t.Cleanup(func() { _ = env.controller.Signal(syscall.SIGCONT) })
 	w.steer(func(s *v1alpha1.AnchorRotationSpec) { s.Abort = true })
-	w.awaitRun(4*time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
-	w.eventually(20*time.Second, func() error { return w.published(w.before) })
-	w.unharmed()
-
-	runs, pointer := env.controller.Runs(), w.pointerGeneration()
+	w.eventually(25*time.Second, func() error {
+		if w.pointedBy() == token {
+			return errors.New("nobody has turned back yet")
+		}
+		return nil
+	})
 	still := func() error {
-		if now := w.pointerGeneration(); now != pointer || w.signsNext() != old {
-			return fmt.Errorf("the ClusterIssuer was changed: %d times, to Secret %s", now-pointer, w.signsNext())
+		if now := w.signsNext(); now != old || w.issuer() != issuer {
+			return fmt.Errorf("Secret %s would sign the next issuer, and %.8s is in use; want %s and %.8s", now, w.issuer(), old, issuer)
 		}
-		if w.issuer() != issuer {
-			return errors.New("the issuer was renewed")
-		}
-		return w.published(w.before)
+		return nil
 	}
 	w.check(still())
+	arrive()
+	w.holds(3*time.Second, still)
+	run := w.awaitRun(4*time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
+	w.eventually(20*time.Second, func() error { return w.published(w.before) })
+
+	runs := env.controller.Runs()
 	w.check(env.controller.Signal(syscall.SIGCONT))
 	w.eventually(20*time.Second, func() error {
 		if env.controller.Runs() == runs {
@@ -160,61 +150,65 @@ func sleeper(t *testing.T) {
 		}
 		return still()
 	})
-	w.holds(10*time.Second, still)
+	w.holds(10*time.Second, func() error { return errors.Join(still(), w.published(w.before)) })
 	w.unharmed()
 	w.rolledOnce()
-	w.drained(to)
+	w.drained(run.Status.ToAnchor.Fingerprint)
 }
 
-// whenIntended does something when it is being stored that the issuer will be
-// switched: after the write is decided and before whoever made it gets an answer,
-// so before anything else that it does. The channel tells what came of it, once.
-func (w *world) whenIntended(do func() error) <-chan error {
+// holdSwitch holds the next write that points the ClusterIssuer elsewhere, inside
+// the API server, until arrive is called; for half a minute, which is the longest
+// that a webhook may take. The channel is closed when there is one.
+func (w *world) holdSwitch() (begun <-chan struct{}, arrive func()) {
 	w.Helper()
-	done := make(chan error, 1)
-	var once sync.Once
+	there, release := make(chan struct{}), make(chan struct{})
+	arrive = sync.OnceFunc(func() { close(release) })
+	first := sync.OnceFunc(func() { close(there); <-release })
 	server := httptest.NewTLSServer(http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
 		var review admissionv1.AdmissionReview
 		if err := json.NewDecoder(in.Body).Decode(&review); err != nil || review.Request == nil {
 			http.Error(out, "this is no AdmissionReview", http.StatusBadRequest)
 			return
 		}
-		once.Do(func() { done <- do() })
+		first()
 		review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
-		_ = json.NewEncoder(out).Encode(review) // the API server goes on without
+		_ = json.NewEncoder(out).Encode(review) // without an answer the API server goes on
 	}))
 	w.Cleanup(server.Close)
-	ignore, none, cluster := admissionregistrationv1.Ignore, admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.ClusterScope
-	hook := &admissionregistrationv1.ValidatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "intended-" + w.Mesh.Mesh},
+	w.Cleanup(arrive)
+	hook := switchHook("hold-"+w.Mesh.Mesh, w.ClusterIssuer, server)
+	w.check(w.Client.Create(w.Context(), hook))
+	w.Cleanup(func() { w.check(w.Client.Delete(context.WithoutCancel(w.Context()), hook)) })
+	return there, arrive
+}
+
+// switchHook has a server asked before a ClusterIssuer is pointed elsewhere.
+func switchHook(name, clusterIssuer string, server *httptest.Server) *admissionregistrationv1.ValidatingWebhookConfiguration {
+	ignore, none := admissionregistrationv1.Ignore, admissionregistrationv1.SideEffectClassNone
+	return &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
-			Name: "intended.example.com", FailurePolicy: &ignore, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			Name: "switch.example.com", FailurePolicy: &ignore, SideEffects: &none, AdmissionReviewVersions: []string{"v1"}, TimeoutSeconds: new(int32(30)),
 			ClientConfig: admissionregistrationv1.WebhookClientConfig{
 				URL: &server.URL, CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
 			},
 			MatchConditions: []admissionregistrationv1.MatchCondition{{
-				Name: "intended", Expression: fmt.Sprintf("object.spec.meshTrustRef.name == %q && has(object.status.switchIntendedAt)", w.Mesh.Mesh),
+				Name: "switch", Expression: fmt.Sprintf("object.metadata.name == %q && object.spec.ca.secretName != oldObject.spec.ca.secretName", clusterIssuer),
 			}},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update},
-				Rule: admissionregistrationv1.Rule{
-					APIGroups: []string{v1alpha1.GroupVersion.Group}, APIVersions: []string{v1alpha1.GroupVersion.Version},
-					Resources: []string{"anchorrotations/status"}, Scope: &cluster,
-				},
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{"cert-manager.io"}, APIVersions: []string{"v1"}, Resources: []string{"clusterissuers"}},
 			}},
 		}},
 	}
-	w.check(w.Client.Create(w.Context(), hook))
-	w.Cleanup(func() { w.check(w.Client.Delete(context.WithoutCancel(w.Context()), hook)) })
-	return done
 }
 
-// pointerGeneration counts the changes of the ClusterIssuer.
-func (w *world) pointerGeneration() int64 {
+// pointedBy is the mark that every move of the pointer leaves on the ClusterIssuer.
+func (w *world) pointedBy() string {
 	w.Helper()
 	u := certManagers("ClusterIssuer")
 	w.check(w.Client.Get(w.Context(), client.ObjectKey{Name: w.ClusterIssuer}, u))
-	return u.GetGeneration()
+	return u.GetAnnotations()[v1alpha1.PointedByAnnotation]
 }
 
 func isTrue(run *v1alpha1.AnchorRotation, kind string) bool {

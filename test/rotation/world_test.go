@@ -265,6 +265,9 @@ func (w *world) describe(ctx context.Context) string {
 	for _, f := range w.Proxies.Failures() {
 		out += f.String() + "\n"
 	}
+	for _, n := range w.Narrowings() {
+		out += fmt.Sprintf("%s %s left the bundle, and orphans %q\n", n.At.Format(time.TimeOnly), n.Dropped, n.Orphans)
+	}
 	var mt v1alpha1.MeshTrust
 	if err := w.Client.Get(ctx, client.ObjectKeyFromObject(w.trust), &mt); err != nil && !apierrors.IsNotFound(err) {
 		return out + err.Error()

@@ -171,7 +171,8 @@ func (p *planner) awaitFence() bool {
 		p.again(fence.KnownAt)
 		p.decide(v1alpha1.WaitingForInjector, "an injector may still write the older bundle into new pods"+until(fence.KnownAt))
 	case fence.Probe == AllFresh:
-		p.state.FencedAt = p.now
+		// Another controller's clock, which may be ahead, told when it was seen.
+		p.state.FencedAt = latest(p.now, p.facts.Bundle.SeenAt)
 		return false
 	case fence.Probe == Refused:
 		p.decision.Probe = true

@@ -258,6 +258,19 @@ func TestTheBudgetIsTheMostRestrictive(t *testing.T) {
 	}
 }
 
+// TestWhatIsStalledTakesUpNoBudget has two rollouts that came to a halt since a
+// stale pod is not ready: of an earlier wave one, of a later one the other.
+func TestWhatIsStalledTakesUpNoBudget(t *testing.T) {
+	halted := func(w *rollout.Workload) { w.Owner.Updated = 0 }
+	s := newScript(t, stale("a", "x", ordered, halted, wave(1)), stale("a", "y", ordered, halted))
+	s.facts.Policy.MaxConcurrent, s.facts.Policy.MaxConcurrentPerNamespace = 1, 1
+	s.want(s.next(), v1alpha1.Rolling, "Restart x v1:new")
+
+	s.facts.State = rollout.State{}
+	s.workload("y").NewestPod = noon.Add(-time.Minute) // it goes on, as far as can be told
+	s.want(s.next(), v1alpha1.BudgetExhausted)
+}
+
 func TestTheOrderOfTheFactsDoesNotMatter(t *testing.T) {
 	var many []rollout.Workload
 	for n := range 12 {

@@ -677,6 +677,12 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.rolled("x", newHash)
 			s.want(s.pass(time.Minute).next(), v1alpha1.Rolling, "Restart y v1:new")
 		},
+		"nor again by a leader whose clock is behind that of the one that saw the bundle": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.facts.Fence = rollout.FenceEvidence{Needed: true, Known: true, Probe: rollout.AllFresh}
+			s.facts.Bundle.SeenAt = noon.Add(4 * time.Minute)
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+		},
 		"without the fence in a test's planner nothing is waited for": func(t *testing.T) {
 			s := newScript(t, stale("a", "x"))
 			s.facts.Fence.Needed, s.facts.Policy.NoFence = true, true

@@ -289,6 +289,7 @@ func (c *controller) countPod(w *world, out *rollout.Workload, p *simPod) {
 // store writes the state, unless somebody else wrote since.
 func (c *controller) store(w *world) {
 	if c.rv != w.mt.rv && w.cfg.mutant != noConflict {
+		w.tally["conflicts"]++
 		c.stage, c.woken = idle, true
 		return
 	}
@@ -325,6 +326,7 @@ func roundTrip(s rollout.State) rollout.State {
 func (c *controller) act(w *world) {
 	late := w.now.Sub(c.decidedAt) > simActWithin || w.mt.policyRV != c.policyRV
 	if late && w.cfg.mutant != noDeadline {
+		w.tally["actions that came too late"] += len(c.decision.Actions) - min(c.next, len(c.decision.Actions))
 		c.stage, c.woken = idle, true
 		return
 	}
@@ -396,16 +398,31 @@ func (c *controller) evict(w *world, i int, a rollout.Action) {
 		delete(c.refused, a.Key)
 		if w.now.Before(w.owners[i].refusesUntil) && !p.terminating {
 			c.refused[a.Key], c.woken = true, true
+			w.tally["refusals"]++
 			return
 		}
 		c.evicted[p.id] = true
 		if !p.terminating {
 			w.refereeEvict(c, i, p)
-			w.tally["evictions"]++
+			w.tallyEviction(i, p)
 			w.logf("c%d evicts %s of %s", c.id, a.Pod.Name, a.Key)
 			w.terminate(p)
 		}
 		return
+	}
+}
+
+// tallyEviction notes what an eviction was for.
+func (w *world) tallyEviction(i int, p *simPod) {
+	switch o := &w.owners[i]; {
+	case !w.byMark(i):
+		w.tally["evictions"]++
+	case p.ordinal < o.partition:
+		w.tally["evictions below a partition"]++
+	case o.key.Kind == "StatefulSet":
+		w.tally["evictions of what held up a roll"]++
+	default:
+		w.tally["evictions after reverts"]++
 	}
 }
 

@@ -89,6 +89,7 @@ func (w *world) takeUp(i int) {
 	case !o.asked() || o.restarting:
 	case !w.quiet && w.rng.IntN(6) == 0:
 		w.logf("%s overlooks its annotation", o.key)
+		w.tally["overlooked"]++
 		o.mark, o.markAt, w.dirty = "", time.Time{}, true
 		w.books[i].reverts++
 		w.books[i].revertedSinceRoll = true

@@ -127,7 +127,7 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 // brought no pod for long, and a stale pod was not ready.
 func (w *world) stalled(i int, begun time.Time) bool {
 	seen := begun.Add(-simLag)
-	return w.newest(i, begun).Before(begun.Add(w.clockMargin()-simDeadline)) && slices.ContainsFunc(w.pods, func(p simPod) bool {
+	return w.newest(i, begun).Before(begun.Add(w.clockMargin()-w.deadline())) && slices.ContainsFunc(w.pods, func(p simPod) bool {
 		return p.owner == i && (!p.ready || p.readyAt.After(seen)) && (w.stale(&p) || w.publishedAt.After(seen))
 	})
 }
@@ -143,7 +143,7 @@ func (w *world) partlyDown(o *simOwner) bool { return o.key.Kind == "DaemonSet" 
 // givenUp says whether a roll may have run out of time: by the clocks of two
 // controllers, where they differ.
 func (w *world) givenUp(b *book) bool {
-	return w.now.Sub(b.lastWrite) > simDeadline-w.clockMargin()
+	return w.now.Sub(b.lastWrite) > w.deadline()-w.clockMargin()
 }
 
 // clockMargin is how far the clocks of two controllers may differ.
@@ -257,7 +257,7 @@ func (w *world) refereeWaves(c *controller, i int) {
 		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) || w.nodeTurned(o) {
 			continue
 		}
-		if o.wave > 0 && (o.observed != o.gen || w.replacing(n)) && w.newest(n, begun.Add(-simLag)).Before(begun.Add(-simDeadline)) {
+		if o.wave > 0 && (o.observed != o.gen || w.replacing(n)) && w.newest(n, begun.Add(-simLag)).Before(begun.Add(-w.deadline())) {
 			continue // somebody else's rollout that is stuck, as far as could be seen
 		}
 		w.foul("waves: %s of wave %d is written while %s of wave %d is stale", w.owners[i].key, mine, o.key, o.wave)

@@ -156,6 +156,7 @@ func (w *world) disturb() {
 		w.userRollout(i)
 	case n < 22:
 		o.optOut, w.dirty = !o.optOut, true
+		w.tally["opted out in flight"] += btoi(o.optOut && w.books[i].ours)
 	case n < 24 && o.key.Kind == "Deployment" && o.wave > 0:
 		o.paused, w.dirty = !o.paused, true
 		o.gen++
@@ -236,15 +237,18 @@ func (w *world) scale(i int) {
 }
 
 // refuse is a budget that allows no disruption for a while, most often until
-// shortly before the time for a roll runs out.
+// shortly before the time for a roll runs out, or until it has.
 func (w *world) refuse(i int) {
+	until := w.now.Add(w.between(0, 2*w.deadline()))
 	for _, r := range w.mt.state.InProgress {
-		if r.Verb == v1alpha1.VerbEvict && w.rng.IntN(4) > 0 {
-			w.owners[w.ownerOf(r.Key)].refusesUntil = r.ProgressAt.Add(simDeadline - w.between(0, time.Minute))
-			return
+		if r.Verb == v1alpha1.VerbEvict {
+			i = w.ownerOf(r.Key)
+			if w.rng.IntN(2) == 0 {
+				until = r.ProgressAt.Add(w.deadline() - w.between(0, time.Minute))
+			}
 		}
 	}
-	w.owners[i].refusesUntil = w.now.Add(w.between(0, 2*simDeadline))
+	w.owners[i].refusesUntil = until
 }
 
 func (w *world) userRollout(i int) {
@@ -260,6 +264,8 @@ func (w *world) userRollout(i int) {
 	o.retemplate()
 	w.dirty = true
 	w.books[i].userRoll, w.books[i].overlaid = w.now, w.books[i].ours
+	w.tally["rollouts of others"]++
+	w.tally["rollouts of others over ours"] += btoi(w.books[i].ours)
 	w.logf("user rolls %s", o.key)
 }
 
@@ -271,6 +277,7 @@ func (w *world) revert() {
 			continue
 		}
 		w.logf("gitops reverts %s", o.key)
+		w.tally["reverts"]++
 		w.observeTruth()
 		o.mark, o.revertAt = "", time.Time{}
 		o.retemplate()
@@ -283,6 +290,7 @@ func (w *world) revert() {
 func (w *world) crash() {
 	c := w.controllers[w.leader]
 	w.logf("c%d crashes in stage %d", c.id, c.stage)
+	w.tally[fmt.Sprintf("crashes in stage %d", c.stage)]++
 	c.restart(w)
 }
 
@@ -296,9 +304,10 @@ func (w *world) takeOver() {
 	w.now = w.now.Add(simActWithin)
 	next.restart(w) // a process that loses the lead exits
 	w.logf("c%d takes over from c%d in stage %d", next.id, old.id, old.stage)
+	w.tally[fmt.Sprintf("taken over in stage %d", old.stage)]++
 }
 
-// calm ends the disturbances and puts right what hinders.
+// calm ends the disturbances and puts right what hinders, at once or in a while.
 func (w *world) calm() {
 	w.logf("calm")
 	w.quiet = true
@@ -308,7 +317,9 @@ func (w *world) calm() {
 	}
 	for i := range w.owners {
 		o := &w.owners[i]
-		o.refusesUntil = time.Time{}
+		if o.refusesUntil = (time.Time{}); w.rng.IntN(4) == 0 {
+			o.refusesUntil = w.now.Add(w.between(0, 2*w.deadline())) // it allows a disruption in the end
+		}
 		if w.cfg.heals {
 			o.broken = false
 			if o.paused {
@@ -463,6 +474,38 @@ func TestSimulatedWorldsKeepTheInvariantsAndConverge(t *testing.T) {
 		}
 	}
 	t.Logf("%d steps: %v", total, tally)
+	if total < 1_000_000 {
+		return
+	}
+	for _, what := range simulated(*simOperated) {
+		if tally[what] < 5 {
+			t.Errorf("%s: %d times; the worlds must meet that more often", what, tally[what])
+		}
+	}
+}
+
+// simulated is what a million steps must meet for their silence to tell anything.
+// Pods that come back stale three times are too rare, thanks to the fence.
+func simulated(operators bool) []string {
+	out := []string{
+		"Restart", "Annotate", "evictions", "evictions after reverts", "attempt 2", "refusals", "pods that died stale",
+		"reverts", "overlooked", "opted out in flight", "rollouts of others", "rollouts of others over ours",
+		"bundles that changed in flight", "conflicts", "actions that came too late",
+		"ended Converged", "ended ProgressDeadlineExceeded", "EvictionBlocked",
+	}
+	for stage := idle; stage <= acting; stage++ {
+		out = append(out, fmt.Sprintf("crashes in stage %d", stage), fmt.Sprintf("taken over in stage %d", stage))
+	}
+	for _, reason := range []v1alpha1.Reason{
+		v1alpha1.Suspended, v1alpha1.Paused, v1alpha1.BundleDoesNotTrustIssuer, v1alpha1.WaitingForPropagation, v1alpha1.WaitingForInjector,
+		v1alpha1.ProbeRefused, v1alpha1.OutsideWindow, v1alpha1.BudgetExhausted, v1alpha1.RolloutInFlight, v1alpha1.CanaryInFlight, v1alpha1.Rolling,
+	} {
+		out = append(out, string(reason))
+	}
+	if !operators {
+		out = append(out, "evictions below a partition", "evictions of what held up a roll")
+	}
+	return out
 }
 
 const disturbedSteps = 2500

@@ -16,15 +16,14 @@ import (
 const (
 	simEnvDelay  = 10 * time.Second
 	simFileDelay = 40 * time.Second
-	simDeadline  = 5 * time.Minute
 	// simLag bounds how far a cache lags.
 	simLag = 15 * time.Second
 	// simActWithin is how long a decision may be acted on.
 	simActWithin = 5 * time.Second
 	simAttempts  = 3
 	// simSkew bounds how far the clock of a controller is from that of the API
-	// server.
-	simSkew = 2 * time.Minute
+	// server, and of the other controller.
+	simSkew = 5 * time.Minute
 )
 
 type simPod struct {
@@ -137,6 +136,15 @@ type world struct {
 type injector struct {
 	serves  uint8
 	freshAt time.Time
+}
+
+// deadline is the policy's for progress: longer than the clocks are apart, or it
+// would have passed whenever another controller leads.
+func (w *world) deadline() time.Duration {
+	if w.cfg.skewed {
+		return 2 * simSkew
+	}
+	return 5 * time.Minute
 }
 
 func hashOf(set uint8) string { return fmt.Sprintf("v1:%03b", set) }
@@ -332,6 +340,7 @@ func (w *world) publish(set uint8) {
 		return
 	}
 	w.logf("publish %03b -> %03b", w.bundle, set)
+	w.tally["bundles that changed in flight"] += btoi(len(w.mt.state.InProgress) > 0)
 	w.older, w.bundle = w.bundle, set
 	w.epoch++
 	w.publishedAt = w.now.Truncate(time.Second)
@@ -361,7 +370,7 @@ func (w *world) spec(o *simOwner) rollout.OwnerSpec {
 func (w *world) policy() rollout.Policy {
 	p := rollout.Policy{
 		Suspend: w.mt.suspend, Paused: w.mt.paused, MaxConcurrent: w.cfg.budget, MaxConcurrentPerNamespace: w.cfg.perNamespace,
-		Windows: w.cfg.windows, WhenBroken: w.cfg.whenBroken, FailureThreshold: 3, ProgressDeadline: simDeadline, MaxAttempts: simAttempts,
+		Windows: w.cfg.windows, WhenBroken: w.cfg.whenBroken, FailureThreshold: 3, ProgressDeadline: w.deadline(), MaxAttempts: simAttempts,
 		Retired: w.cfg.retired, EvictBarePods: w.cfg.evictAll, EvictJobs: w.cfg.evictAll, EnvDelay: simEnvDelay, NoFence: w.cfg.mutant == noFence,
 		Operators: simOperators(),
 	}

@@ -16,7 +16,10 @@
 //   - then the waves, one after the other; in each a canary alone, then 2, 4, 8
 //     ... workloads up to the budget, the most urgent first;
 //   - a rollout that somebody else began is waited for and counts in the budget,
-//     but one that is stuck on stale pods is healed by a roll;
+//     but one that is stuck on stale pods takes up none, and is healed by a roll;
+//   - pods that a StatefulSet's controller does not replace although the template is
+//     marked are evicted: those below the partition, and stale ones that are not
+//     ready, for which the policy OrderedReady waits without end;
 //   - a workload is done when its own rollout is complete, all its pods are
 //     there and ready, none of them is stale and no old pod of it is left (a
 //     terminating pod still serves). What its owner says and what the pods show

@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -283,18 +282,4 @@ func (p *planner) reach(wave int) {
 
 func (p *planner) block(w *Workload, h Hold) {
 	p.decision.Blocked = append(p.decision.Blocked, Blocked{w.Key, h})
-}
-
-// describeRest says how it stands when there is nothing to start.
-func (p *planner) describeRest() {
-	switch {
-	case len(p.state.Failed) > 0:
-		p.decide(p.state.Failed[0].Reason, p.describeFailures())
-	case len(p.state.InProgress) > 0:
-		p.decide(v1alpha1.Rolling, fmt.Sprintf("%s in flight, nothing left to start", count(len(p.state.InProgress), "workload")))
-	case slices.ContainsFunc(p.decision.Blocked, func(b Blocked) bool { return b.Reason == v1alpha1.RolloutInFlight }):
-		p.decide(v1alpha1.RolloutInFlight, "what is left waits for rollouts that others began and that do not end")
-	default:
-		p.decide(v1alpha1.Converged, "every pod that may be rolled carries the bundle")
-	}
 }

@@ -64,6 +64,20 @@ func (p *planner) describeStandstill() {
 	p.decide(v1alpha1.Rolling, "nothing is in flight in "+p.waveName())
 }
 
+// describeRest says how it stands when there is nothing to start.
+func (p *planner) describeRest() {
+	switch {
+	case len(p.state.Failed) > 0:
+		p.decide(p.state.Failed[0].Reason, p.describeFailures())
+	case len(p.state.InProgress) > 0:
+		p.decide(v1alpha1.Rolling, fmt.Sprintf("%s in flight, nothing left to start", count(len(p.state.InProgress), "workload")))
+	case slices.ContainsFunc(p.decision.Blocked, func(b Blocked) bool { return b.Reason == v1alpha1.RolloutInFlight }):
+		p.decide(v1alpha1.RolloutInFlight, "what is left waits for rollouts that others began and that do not end")
+	default:
+		p.decide(v1alpha1.Converged, "every pod that may be rolled carries the bundle")
+	}
+}
+
 func (p *planner) waveName() string {
 	if p.lowest >= 0 && p.lowest < len(p.facts.Waves) {
 		return "wave " + p.facts.Waves[p.lowest]

@@ -15,7 +15,7 @@ func (p *planner) act(w *Workload, r *Roll) {
 		r.Message = "waiting for its own write to show"
 	case r.Verb == v1alpha1.VerbEvict || r.Applied:
 		p.evict(w, r)
-	case w.Owner.rolling() && !p.stalled(w):
+	case p.rollsOn(w):
 		r.Message = "waiting for its own rollout to end"
 	case len(p.unwanted(w, r)) > 0:
 		if w.Refused != "" {
@@ -56,25 +56,30 @@ func (p *planner) evict(w *Workload, r *Roll) {
 // nextEviction returns the pod to evict now, or what is waited for first. Pods
 // go one at a time: a ready one only while all others are there and ready; one
 // that is not ready serves nobody. Of a roll by template only those pods are
-// evicted that its controller does not replace (see leftBehind), and the one
-// that holds up the roll is not made to wait for the end of it.
+// evicted that its controller does not replace (see leftBehind), and one that
+// holds up the roll does not wait for the end of it.
 func (p *planner) nextEviction(w *Workload, r *Roll) (Pod, string) {
-	pods := p.unwanted(w, r)
-	if r.Verb != v1alpha1.VerbEvict {
-		pods = leftBehind(w, pods, r.Before)
-	}
+	pods := p.toEvict(w, r)
 	if len(pods) == 0 || w.Owner.Lags || w.Terminating > 0 {
 		return Pod{}, ""
 	}
 	next := nextPod(pods)
 	holdsUp := r.Verb != v1alpha1.VerbEvict && !next.Ready
-	if w.Owner.rolling() && !p.stalled(w) && !holdsUp {
+	if p.rollsOn(w) && !holdsUp {
 		return Pod{}, "waiting for its own rollout to end"
 	}
 	if next.Ready && (w.Ready < w.Pods || w.Pods < w.Owner.Desired-w.Owner.Unreachable) {
 		return Pod{}, "waiting for its other pods to be there and ready"
 	}
 	return next, ""
+}
+
+// toEvict returns the pods that the roll is still to evict.
+func (p *planner) toEvict(w *Workload, r *Roll) []Pod {
+	if r.Verb == v1alpha1.VerbEvict {
+		return p.unwanted(w, r)
+	}
+	return leftBehind(w, p.unwanted(w, r), r.Before)
 }
 
 func (p *planner) write(w *Workload, r *Roll, pod Pod) {

@@ -87,7 +87,7 @@ func (p *planner) sortOne(w *Workload) {
 // if it counted, a few of them would keep those from being healed that hold up
 // others, themselves included.
 func (p *planner) takesPlace(w *Workload, concern bool) bool {
-	return w.Owner.rolling() && !p.stalled(w) || w.Terminating > 0 && concern
+	return p.rollsOn(w) || w.Terminating > 0 && concern
 }
 
 // blocked reports a workload that is not to be rolled. In the control plane it
@@ -112,7 +112,7 @@ func (p *planner) sortNeedy(w *Workload, counted bool) {
 	switch {
 	case begun && len(leftBehind(w, w.StalePods, w.NewestPod)) == 0:
 		p.adopt(w, counted)
-	case w.Owner.rolling() && !p.stalled(w):
+	case p.rollsOn(w):
 		p.awaitOwn(w)
 	default:
 		p.consider(w, counted, begun)
@@ -215,6 +215,10 @@ func (p *planner) awaitOwn(w *Workload) {
 	}
 }
 
+// rollsOn reports whether a rollout of the owner's own, or one that was asked
+// for, is under way and has not come to a halt.
+func (p *planner) rollsOn(w *Workload) bool { return w.Owner.rolling() && !p.stalled(w) }
+
 // stalled reports whether the owner's rollout came to a halt with stale pods
 // that do not become ready. It is not waited for: what it lacks may be the very
 // bundle that a roll brings.
@@ -228,10 +232,7 @@ func (p *planner) stalled(w *Workload) bool {
 // marked already goes on with the evictions.
 func (p *planner) consider(w *Workload, inPlace, begun bool) {
 	counted, marked := p.state.counted(w.Key), attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
-	tries := counted.Count
-	if tries == 0 && !begun && p.sincePublished(w.StalePods) {
-		tries = marked
-	}
+	tries := p.tried(w, begun)
 	if tries >= p.facts.Policy.MaxAttempts {
 		p.fail(w, v1alpha1.StillStale, tries)
 	}
@@ -250,6 +251,15 @@ func (p *planner) consider(w *Workload, inPlace, begun bool) {
 		c.verb = v1alpha1.VerbEvict
 	}
 	p.candidates = append(p.candidates, c)
+}
+
+// tried is how often the workload was rolled for this bundle, without what has
+// begun: by the state, or by its mark when the state does not tell.
+func (p *planner) tried(w *Workload, begun bool) int {
+	if n := p.state.counted(w.Key).Count; n > 0 || begun || !p.sincePublished(w.StalePods) {
+		return n
+	}
+	return attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
 }
 
 // sincePublished reports whether one of the pods was created since the bundle

@@ -175,7 +175,7 @@ func (p *planner) begun(w *Workload) bool {
 		return slices.ContainsFunc(p.toGo(w), func(x Pod) bool { return x.CreatedAt.Before(w.RestartAt) })
 	case w.Verb != v1alpha1.VerbRestart || attemptOf(w.RestartedFor, p.facts.Bundle.Hash) == 0:
 		return false
-	case !p.quiet(w):
+	case p.rollsOn(w) || w.Terminating > 0:
 		return true
 	default:
 		return !slices.ContainsFunc(w.StalePods, func(x Pod) bool { return x.RestartedFor == w.RestartedFor })
@@ -223,8 +223,12 @@ func (p *planner) rollsOn(w *Workload) bool { return w.Owner.rolling() && !p.sta
 // that do not become ready. It is not waited for: what it lacks may be the very
 // bundle that a roll brings.
 func (p *planner) stalled(w *Workload) bool {
-	return w.Owner.Observed && !w.Owner.Lags && !p.now.Before(w.NewestPod.Add(p.facts.Policy.ProgressDeadline)) &&
-		slices.ContainsFunc(w.StalePods, func(x Pod) bool { return !x.Ready })
+	if !w.Owner.Observed || w.Owner.Lags || !slices.ContainsFunc(w.StalePods, func(x Pod) bool { return !x.Ready }) {
+		return false
+	}
+	at := w.NewestPod.Add(p.facts.Policy.ProgressDeadline)
+	p.again(at)
+	return !p.now.Before(at)
 }
 
 // consider makes the workload a candidate, or a failure when it has had all its

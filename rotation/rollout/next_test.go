@@ -268,7 +268,11 @@ func TestWhatIsStalledTakesUpNoBudget(t *testing.T) {
 
 	s.facts.State = rollout.State{}
 	s.workload("y").NewestPod = noon.Add(-time.Minute) // it goes on, as far as can be told
-	s.want(s.next(), v1alpha1.BudgetExhausted)
+	d := s.next()
+	s.want(d, v1alpha1.BudgetExhausted)
+	if want := noon.Add(9 * time.Minute); !d.Again.Equal(want) {
+		t.Errorf("again at %s, want %s, when that is stalled, too", d.Again, want)
+	}
 }
 
 func TestTheOrderOfTheFactsDoesNotMatter(t *testing.T) {

@@ -562,6 +562,16 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.rolled("x", newHash)
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
 		},
+		"a pod of the roll that is stale and not ready calls for the next attempt once all stands still": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", ordered, func(w *rollout.Workload) {
+				w.StalePods, w.RestartedFor, w.Owner.Updated, w.Outdated = w.StalePods[:1], newHash, 1, 1
+				w.StalePods[0].RestartedFor, w.StalePods[0].CreatedAt, w.NewestPod = newHash, noon, noon
+			}))
+			s.want(s.next(), v1alpha1.RolloutInFlight)
+			s.want(s.pass(10*time.Minute).next(), v1alpha1.CanaryInFlight, "Restart x v1:new.2")
+			s.workload("x").RestartedFor = newHash + ".2"
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+		},
 		"an ordered roll that is not in the state goes on with the eviction under all the rules for a start": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", ordered, func(w *rollout.Workload) { w.RestartedFor, w.Owner.Updated, w.Outdated = newHash, 0, 2 }), stale("b", "y", wave(1)))
 			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart y v1:new")

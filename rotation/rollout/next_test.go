@@ -267,6 +267,7 @@ func TestWhatIsStalledTakesUpNoBudget(t *testing.T) {
 	s.want(s.next(), v1alpha1.Rolling, "Restart x v1:new")
 
 	s.facts.State = rollout.State{}
+	block(v1alpha1.OptedOut)(s.workload("y"))
 	s.workload("y").NewestPod = noon.Add(-time.Minute) // it goes on, as far as can be told
 	d := s.next()
 	s.want(d, v1alpha1.BudgetExhausted)

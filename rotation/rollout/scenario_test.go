@@ -392,6 +392,17 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.pass(30*time.Second).next(), v1alpha1.CanaryInFlight)
 			s.want(s.pass(9*time.Minute).next(), v1alpha1.CanaryInFlight)
 		},
+		"a roll whose bundle was not in force for a while has the whole deadline from then on": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
+			s.next()
+			w := s.workload("x")
+			old := w.StalePods
+			s.facts.Bundle.Hash, w.StalePods, w.Terminating = oldHash, nil, 1
+			s.pass(time.Minute).next()
+			s.facts.Bundle.Hash, w.StalePods = newHash, old[:1]
+			s.want(s.pass(8*time.Minute).next(), v1alpha1.CanaryInFlight)
+			s.want(s.pass(8*time.Minute).next(), v1alpha1.CanaryInFlight)
+		},
 		"what comes back stale does not hide the progress of the rest": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) {
 				w.StalePods = pods("x", noon.Add(-time.Hour), 3)

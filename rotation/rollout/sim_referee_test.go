@@ -127,7 +127,7 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 // brought no pod for long, and a stale pod was not ready.
 func (w *world) stalled(i int, begun time.Time) bool {
 	seen := begun.Add(-simLag)
-	return w.newest(i, begun).Before(begun.Add(w.clockMargin()-w.deadline())) && slices.ContainsFunc(w.pods, func(p simPod) bool {
+	return w.newest(i, seen).Before(begun.Add(w.clockMargin()-w.deadline())) && slices.ContainsFunc(w.pods, func(p simPod) bool {
 		return p.owner == i && (!p.ready || p.readyAt.After(seen)) && (w.stale(&p) || w.publishedAt.After(seen))
 	})
 }

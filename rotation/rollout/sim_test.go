@@ -184,12 +184,14 @@ func (w *world) disturb() {
 }
 
 // dieStale is an outage: the proxy of a stale pod restarts, and does not become
-// ready with the bundle that it has. An ordered StatefulSet's comes first.
+// ready with the bundle that it has. An ordered StatefulSet's comes first; none of
+// an operator that restarts its pods does, since it would wait for that one for
+// ever, and only its user could help.
 func (w *world) dieStale() {
 	var found *simPod
 	for i := range w.pods {
 		p := &w.pods[i]
-		if p.ready && !p.terminating && w.stale(p) && (found == nil || w.owners[p.owner].ordered) {
+		if p.ready && !p.terminating && w.stale(p) && !w.owners[p.owner].asked() && (found == nil || w.owners[p.owner].ordered) {
 			found = p
 		}
 	}

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,12 +115,17 @@ func (s State) clone() State {
 
 // forBundle returns the state with the counters of another bundle cleared.
 // Rolls in flight towards the older bundle stay: their pods are still being
-// replaced, and they count in the budget until they have settled.
+// replaced, and they count in the budget until they have settled. How far they
+// had to go was told by what was stale to that bundle, so that begins anew.
 func (s State) forBundle(hash string) State {
 	if s.BundleHash == hash {
 		return s.clone()
 	}
-	return State{BundleHash: hash, InProgress: slices.Clone(s.InProgress), Measured: s.Measured, MeasuredTotal: s.MeasuredTotal}
+	rolls := slices.Clone(s.InProgress)
+	for i := range rolls {
+		rolls[i].Left = math.MaxInt32
+	}
+	return State{BundleHash: hash, InProgress: rolls, Measured: s.Measured, MeasuredTotal: s.MeasuredTotal}
 }
 
 func (s *State) roll(k Key) *Roll {

@@ -73,11 +73,19 @@ func lacksNeeded(f GateFacts, now time.Time) Hold {
 		if unexpired.Empty() || !f.Bundle.Intersect(unexpired).Empty() || anyRenewed(validFor(f, now), unexpired) {
 			continue
 		}
-		a := unexpired.Anchors()[0]
 		return Hold{v1alpha1.BundleDoesNotTrustIssuer, fmt.Sprintf(
-			"live leaves may chain to the anchor %s (%s), which is not in the bundle; put it back until they have ended", a.Fingerprint.Short(), a.Subject)}
+			"live leaves may chain to the anchor %s, which is not in the bundle; put it back until they have ended", named(unexpired.Anchors()[0]))}
 	}
 	return Hold{}
+}
+
+// named names an anchor, by its fingerprint alone where its certificate is not at
+// hand.
+func named(a bundle.Anchor) string {
+	if a.Subject == "" {
+		return a.Fingerprint.Short()
+	}
+	return fmt.Sprintf("%s (%s)", a.Fingerprint.Short(), a.Subject)
 }
 
 // validFor returns the anchors of the bundle that verify something now and

@@ -29,6 +29,7 @@ import (
 type timeline struct {
 	t      *testing.T
 	prefix string
+	also   []string
 	client *kubernetes.Clientset
 
 	mu      sync.Mutex
@@ -47,14 +48,15 @@ func (c change) key() string {
 	return c.kind + " " + c.object.GetNamespace() + "/" + c.object.GetName()
 }
 
-// record begins the timeline of all namespaces of the scenario's mesh.
-func (m *meshWorld) record() *timeline {
+// record begins the timeline of all namespaces of the scenario's applications,
+// and of others that are named.
+func (m *meshWorld) record(also ...string) *timeline {
 	m.t.Helper()
 	set, err := kubernetes.NewForConfig(env.lab.Config())
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	l := &timeline{t: m.t, prefix: m.name + "-", client: set}
+	l := &timeline{t: m.t, prefix: m.name + "-", also: also, client: set}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
 	m.t.Cleanup(func() { cancel(); wait.Wait() })
@@ -109,7 +111,11 @@ func (l *timeline) follow(kind string, w watch.Interface) {
 }
 
 func (l *timeline) add(kind string, o metav1.Object, gone bool) {
-	if name := o.GetNamespace(); !strings.HasPrefix(name, l.prefix) && (kind != "Namespace" || !strings.HasPrefix(o.GetName(), l.prefix)) {
+	namespace := o.GetNamespace()
+	if kind == "Namespace" {
+		namespace = o.GetName()
+	}
+	if !strings.HasPrefix(namespace, l.prefix) && !slices.Contains(l.also, namespace) {
 		return
 	}
 	version, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
@@ -156,7 +162,7 @@ func (l *timeline) awaitPresent() {
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		present := &timeline{prefix: l.prefix}
+		present := &timeline{prefix: l.prefix, also: l.also}
 		for _, item := range items {
 			present.add(kind, item, false)
 		}
@@ -291,6 +297,22 @@ func mark(o metav1.Object) string {
 	default:
 		return ""
 	}
+}
+
+// created returns when, in the order of all changes, the first and the last of a
+// namespace's pods were created that were not there at the beginning.
+func (l *timeline) created(namespace string) (first, last uint64) {
+	l.t.Helper()
+	began := false
+	l.replay(func(i *instant) {
+		began = began || i.before != nil || i.change.gone // the list has been told
+		if p, ok := i.change.object.(*corev1.Pod); ok && began && i.before == nil && p.Namespace == namespace {
+			if last = i.change.version; first == 0 {
+				first = last
+			}
+		}
+	})
+	return first, last
 }
 
 // leastUp is the fewest pods of the applications together that served at any

@@ -68,15 +68,16 @@ func leastPrivilege(log *audit.Log) error {
 }
 
 // share counts what all meshes have in common for both layouts: the archive is
-// created once, by whichever rotates first.
+// created once, by whichever rotates first, and of two cluster roles that allow
+// the same the log names either.
 func share(used map[audit.Permission]bool) {
-	const prefix = "Role reanchor-rotation-"
 	for _, p := range slices.Collect(maps.Keys(used)) {
-		if p.Resource != "configmaps" || !strings.HasPrefix(p.Role, prefix) {
+		kind, name, _ := strings.Cut(p.Role, " ")
+		if !strings.HasPrefix(name, "reanchor-rotation-") || kind == "Role" && p.Resource != "configmaps" {
 			continue
 		}
 		for _, layout := range []string{"generations", "inplace"} {
-			p.Role = prefix + layout
+			p.Role = kind + " reanchor-rotation-" + layout
 			used[p] = true
 		}
 	}

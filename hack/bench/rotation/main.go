@@ -59,12 +59,14 @@ type procedure struct {
 	missed func(linkerd.Score, options) string
 }
 
+// Reanchor comes last: its webhooks stay registered, and without a replica behind
+// them no other mesh could start a pod.
 func procedures() []procedure {
 	return []procedure{
-		{"reanchor", linkerd.DefaultName, byReanchor, reanchorMissed},
 		{"documented", "documented", byHand("documented"), documentedMissed},
 		{"issuer-first", "issuer-first", byHand("issuer-first"), faultless},
 		{"restart-all", "restart-all", byHand("restart-all"), faultless},
+		{"reanchor", linkerd.DefaultName, byReanchor, reanchorMissed},
 	}
 }
 

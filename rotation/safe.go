@@ -33,8 +33,7 @@ func switchCondition(o *observation, now time.Time) metav1.Condition {
 // anchor that does not verify the issuer in use. An identity replica that missed
 // the change goes on signing with the issuer before until that ends; what is
 // known of that one is in status.issuer.earlier. Of issuers before the MeshTrust
-// nothing is known: they are taken to have lived as long as the present one, and a
-// leaf never outlives its issuer.
+// nothing is known: they are taken to have lived as long as the present one.
 //
 // A pipeline asks as soon as it has had the issuer switched, which Reanchor may
 // not have seen yet. So the answer is no from when an anchor is added until an
@@ -56,7 +55,7 @@ func narrowCondition(mt *v1alpha1.MeshTrust, o *observation, now time.Time) meta
 			"the bundle holds the anchor "+added+", and the issuer was not switched since that was added")
 	}
 	life := o.issuer.Chain[0].NotAfter.Sub(o.issuer.Chain[0].NotBefore)
-	end := mt.CreationTimestamp.Add(life + o.spec.Admission.ClockSkew.Duration)
+	end := mt.CreationTimestamp.Add(max(leafLifetime(&o.spec), life) + o.spec.Admission.ClockSkew.Duration)
 	if now.Before(end) {
 		return condition(kind, false, v1alpha1.IssuerUnknown,
 			"leaves of an issuer before this MeshTrust may live until "+end.UTC().Format(time.RFC3339))

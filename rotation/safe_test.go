@@ -62,22 +62,17 @@ func TestAPipelineMayNarrowWhenTheLastIssuerUnderTheOldAnchorHasEnded(t *testing
 	expect(false, bundle.Of(to.Cert, foreign.Cert), hour(120), "another anchor was added, which may be the next")
 }
 
-// A leaf never outlives its issuer: where issuers live for minutes, what may have
-// been signed before the MeshTrust is not waited for as long as a leaf may live.
-func TestAPipelineOfShortLivedIssuersDoesNotWaitForALeafOfADay(t *testing.T) {
+// What signed leaves before the MeshTrust is not known: it may have lived longer
+// than the present issuer does. So a leaf's usual day is waited for at least.
+func TestAPipelineOfShortLivedIssuersWaitsForTheLeavesOfUnknownOnes(t *testing.T) {
 	ca := anchors(t, 1)[0]
 	mt := &v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}
 	mt.CreationTimestamp = metav1.NewTime(at(0))
 	set, minute := bundle.Of(ca.Cert), func(n int) time.Time { return at(n * 60) }
-	for n, want := range map[int]bool{1: false, 19: false, 24: false, 26: true} { // 20 minutes, and the skew of 5
-		o := &observation{spec: mt.EffectiveSpec(), current: set}
-		parsed, err := bundle.ParseChain([]byte(ca.Intermediate("identity", bundletest.From(minute(n), 20*time.Minute)).PEM()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.issuer = published.Issuer{Chain: parsed}
+	for n, want := range map[int]bool{1: false, 26: false, 24*60 + 4: false, 24*60 + 6: true} { // and the skew of 5
+		o := &observation{spec: mt.EffectiveSpec(), current: set, issuer: issuerUnder(t, ca, bundletest.From(minute(n), 20*time.Minute))}
 		status := v1alpha1.MeshTrustStatus{}
-		recordBundle(&status, published.Bundle{Set: set, Reason: v1alpha1.BundleUsable, WrittenAt: minute(0)}, false, minute(0))
+		recordBundle(&status, usable(set, 0), false, minute(0))
 		recordIssuer(&status, o, minute(n))
 		mt.Status = status
 		if got := narrowCondition(mt, o, minute(n)); (got.Status == metav1.ConditionTrue) != want {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/mesh"
+	"github.com/reanchor/reanchor/rotation/owner"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -122,7 +123,7 @@ func (f *fence) burst(ctx context.Context, o *observation, size int, now time.Ti
 func (f *fence) one(ctx context.Context, o *observation, now time.Time) burst {
 	pod := probePod(cmp.Or(o.probeNamespace, f.namespace))
 	if err := f.client.Create(ctx, pod, client.DryRunAll); err != nil {
-		return burst{outcome: rollout.Refused, message: fmt.Sprintf("a dry run of a pod in namespace %s was refused: %v", pod.Namespace, err)}
+		return burst{outcome: rollout.Refused, message: fmt.Sprintf("a dry run of a pod in namespace %s was refused: %s", pod.Namespace, owner.Refusal(err))}
 	}
 	view := mesh.ViewOf(pod)
 	if !o.mesh.Member(view) {

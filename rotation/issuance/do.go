@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
 
@@ -57,8 +57,7 @@ func (w *writing) verbs() map[lifecycle.Verb]func(context.Context) error {
 // sealed takes away an error's text when it quotes a certificate or a key, as an
 // admission webhook's answer might.
 func sealed(err error) error {
-	// PEM, and its beginning in base64.
-	if err == nil || !strings.Contains(err.Error(), "-----BEGIN") && !strings.Contains(err.Error(), "LS0tLS1CRUdJTi") {
+	if err == nil || !bundle.QuotesPEM(err.Error()) {
 		return err
 	}
 	var status apierrors.APIStatus

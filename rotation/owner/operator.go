@@ -1,11 +1,8 @@
 package owner
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -124,31 +121,4 @@ func (w Writer) annotate(ctx context.Context, live Owner, a rollout.Action) (Wri
 		fields = map[string]any{name: fields}
 	}
 	return w.apply(ctx, live, fields.(map[string]any))
-}
-
-// refused reports whether an answer is a refusal: for want of a permission, by an
-// admission rule of somebody else's, or by one that fails itself. That is for the
-// user to see, with the workload that it concerns, and holds up no other.
-func refused(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || statusOf(err).Code == http.StatusInternalServerError
-}
-
-// statusOf is the API server's answer; empty when the error is none.
-func statusOf(err error) metav1.Status {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return metav1.Status{}
-	}
-	return status.Status()
-}
-
-// refusalOf is what the API server says to a refused write, cut to what fits
-// into a status.
-func refusalOf(err error) string {
-	const most = 400
-	text := cmp.Or(statusOf(err).Message, err.Error())
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "..."
-	}
-	return text
 }

@@ -243,7 +243,7 @@ func TestPodsAreNotEvictedOnceAnOperatorRestartsThem(t *testing.T) {
 
 func TestARefusalIsCut(t *testing.T) {
 	long := &apierrors.StatusError{ErrStatus: metav1.Status{Code: http.StatusForbidden, Message: strings.Repeat("é", 1000)}}
-	if got := refusalOf(long); len(got) > 410 || !strings.HasSuffix(got, "é...") {
+	if got := Refusal(long); len(got) > 410 || !strings.HasSuffix(got, "é...") {
 		t.Errorf("%d bytes: %s", len(got), got)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -144,7 +143,7 @@ func (w Writer) apply(ctx context.Context, live Owner, fields map[string]any) (W
 	case apierrors.IsConflict(err):
 		return Written{}, fmt.Errorf("applying to %s: %w", key, ErrSuperseded)
 	case refused(err):
-		return Written{}, fmt.Errorf("applying to %s: %w: %s", key, ErrRefused, refusalOf(err))
+		return Written{}, fmt.Errorf("applying to %s: %w: %s", key, ErrRefused, Refusal(err))
 	case err != nil:
 		return Written{}, fmt.Errorf("applying to %s: %w", key, err)
 	}
@@ -175,33 +174,9 @@ func (w Writer) evict(ctx context.Context, a rollout.Action) error {
 		return fmt.Errorf("evicting pod %s/%s: %w: the server, which gave no answer within %s, as while it processes a PodDisruptionBudget",
 			a.Key.Namespace, a.Pod.Name, ErrRefused, evictionAnswer)
 	case refused(err): // 500 is the answer for a pod of two budgets
-		return fmt.Errorf("evicting pod %s/%s: %w: the server: %s", a.Key.Namespace, a.Pod.Name, ErrRefused, refusalOf(err))
+		return fmt.Errorf("evicting pod %s/%s: %w: the server: %s", a.Key.Namespace, a.Pod.Name, ErrRefused, Refusal(err))
 	case err != nil:
 		return fmt.Errorf("evicting pod %s/%s: %w", a.Key.Namespace, a.Pod.Name, err)
 	}
 	return nil
-}
-
-// refusedBy names the budget: the API server's answer carries it as a cause of
-// type DisruptionBudget, with a message that begins with its name.
-func refusedBy(err error) string {
-	if details := statusOf(err).Details; details != nil {
-		for _, cause := range details.Causes {
-			if cause.Type == policyv1.DisruptionBudgetCause {
-				return budgetOf(cause.Message)
-			}
-		}
-	}
-	return "a PodDisruptionBudget"
-}
-
-// budgetOf turns the server's sentence on a budget into words that name it, to
-// follow "refused by". Another sentence is kept as it is.
-func budgetOf(message string) string {
-	text, ok := strings.CutPrefix(message, "The disruption budget ")
-	name, needs, ok2 := strings.Cut(text, " needs ")
-	if !ok || !ok2 {
-		return message
-	}
-	return "PodDisruptionBudget " + name + ", which needs " + needs
 }

@@ -17,11 +17,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -97,6 +99,8 @@ func TestARefusedChangeNamesWhatRefusedIt(t *testing.T) {
 	}{
 		"an admission policy": {apierrors.NewForbidden(deployments, "web", errors.New("policy require-owner says no")), "policy require-owner says no"},
 		"a rule of the kind":  {apierrors.NewInvalid(schema.GroupKind{Group: "apps", Kind: "Deployment"}, "web", nil), "is invalid"},
+		"a rule that quotes what it refuses": {apierrors.NewInvalid(schema.GroupKind{Group: "apps", Kind: "Deployment"}, "web",
+			field.ErrorList{field.Invalid(field.NewPath("spec"), "-----BEGIN CERTIFICATE-----\nMIIB", "no")}), "Invalid; the message is left out"},
 		"a webhook that fails": {apierrors.NewInternalError(errors.New(`failed calling webhook "policy.example.com"`)),
 			`failed calling webhook "policy.example.com"`},
 	} {
@@ -115,7 +119,7 @@ func TestARefusedChangeNamesWhatRefusedIt(t *testing.T) {
 			} else {
 				err = w.evict(t.Context(), rollout.Action{Key: key, Pod: rollout.Pod{Name: "web-0"}})
 			}
-			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), ErrRefused.Error()+": ") || !strings.Contains(err.Error(), c.says) {
+			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), ErrRefused.Error()+": ") || !strings.Contains(err.Error(), c.says) || bundle.QuotesPEM(err.Error()) {
 				t.Errorf("%s, refused by %s: %v", verb, name, err)
 			}
 		}

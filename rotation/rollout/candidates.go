@@ -150,9 +150,9 @@ func (p *planner) tended(w *Workload) bool {
 // mayTryAgain reports whether a failed workload gets another go: not when its
 // new pods were stale to the last attempt, else once the progress deadline has
 // passed again and nothing moves: it is quiet, or its rollout came to a halt. The
-// cause may be gone (a budget that allows
-// a disruption, a pod that became ready late), and only trying tells. An operator
-// that was asked and does nothing cannot be asked again.
+// cause may be gone (a budget that allows a disruption, a pod that became ready
+// late), and only trying tells. An operator that was asked and does nothing
+// cannot be asked again.
 func (p *planner) mayTryAgain(w *Workload, f *Failure) bool {
 	still := p.quiet(w) || p.stalled(w)
 	if f.Reason == v1alpha1.StillStale || !still || !p.needs(w) || w.Verb == v1alpha1.VerbAnnotate && p.asked(w) {

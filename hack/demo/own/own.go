@@ -55,7 +55,7 @@ type world struct {
 	options Options
 	out     io.Writer
 	config  *rest.Config
-	client  client.Client
+	client  client.WithWatch
 	kube    kubernetes.Interface
 }
 
@@ -117,7 +117,7 @@ func (w *world) connect() error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return fmt.Errorf("registering types: %w", err)
 	}
-	if w.client, err = client.New(w.config, client.Options{Scheme: scheme}); err != nil {
+	if w.client, err = client.NewWithWatch(w.config, client.Options{Scheme: scheme}); err != nil {
 		return fmt.Errorf("reaching the cluster: %w", err)
 	}
 	if w.kube, err = kubernetes.NewForConfig(w.config); err != nil {

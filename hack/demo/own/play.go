@@ -15,10 +15,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -211,24 +213,52 @@ func (w *world) awaitPods(ctx context.Context) ([]corev1.Pod, error) {
 	return list.Items, err
 }
 
+// convergeWithin is more than the few rolls of the demo take.
+const convergeWithin = 5 * time.Minute
+
 // awaitConverged waits until the MeshTrust has converged on a bundle, and shows
-// each of its states.
+// each of its states, of which some last for less than a second.
 func (w *world) awaitConverged(ctx context.Context, text string, show func(*v1alpha1.MeshTrust)) error {
 	set, err := bundle.Parse([]byte(text))
 	if err != nil {
 		return fmt.Errorf("reading the demo's own bundle: %w", err)
 	}
-	return w.await(ctx, 5*time.Minute, "the mesh to converge", func() (bool, error) {
-		var mt v1alpha1.MeshTrust
-		if err := w.client.Get(ctx, client.ObjectKey{Name: meshName}, &mt); err != nil {
-			return false, err
+	ctx, cancel := context.WithTimeoutCause(ctx, convergeWithin, fmt.Errorf("not there after %s", convergeWithin))
+	defer cancel()
+	for {
+		ended, err := w.follow(ctx, func(mt *v1alpha1.MeshTrust) bool {
+			if show != nil {
+				show(mt)
+			}
+			return mt.Status.Bundle != nil && mt.Status.Bundle.Hash == set.Hash() &&
+				apimeta.IsStatusConditionTrue(mt.Status.Conditions, v1alpha1.ConditionConverged)
+		})
+		if err != nil {
+			return fmt.Errorf("waiting for the mesh to converge: %w", err)
 		}
-		if show != nil {
-			show(&mt)
+		if !ended {
+			return nil
 		}
-		return mt.Status.Bundle != nil && mt.Status.Bundle.Hash == set.Hash() &&
-			apimeta.IsStatusConditionTrue(mt.Status.Conditions, v1alpha1.ConditionConverged), nil
-	})
+	}
+}
+
+// follow looks at each state of the MeshTrust until done is true, or until the
+// watch has ended, as the API server's do after a time.
+func (w *world) follow(ctx context.Context, done func(*v1alpha1.MeshTrust) bool) (ended bool, err error) {
+	events, err := w.client.Watch(ctx, &v1alpha1.MeshTrustList{}, client.MatchingFields{metav1.ObjectNameField: meshName})
+	if err != nil {
+		return false, fmt.Errorf("watching the MeshTrust: %w", err)
+	}
+	defer events.Stop()
+	for e := range events.ResultChan() {
+		if e.Type == watch.Error {
+			return false, fmt.Errorf("watching the MeshTrust: %w", apierrors.FromObject(e.Object))
+		}
+		if mt, ok := e.Object.(*v1alpha1.MeshTrust); ok && done(mt) {
+			return false, nil
+		}
+	}
+	return true, context.Cause(ctx)
 }
 
 // table prints a line for each change of the status.

@@ -109,7 +109,7 @@ func (p *planner) withdraw() bool {
 		return true
 	}
 	from := bundle.FromAnchors(p.state.From.Anchor)
-	others := p.view.own.Minus(from).Intersect(p.facts.Bundle.Set)
+	others := p.view.own.Minus(from).Intersect(p.facts.Bundle.Set.Union(p.labelled()))
 	if p.touched() || others.Empty() {
 		if !p.dropAll(from) {
 			return false

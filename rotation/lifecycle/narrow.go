@@ -30,7 +30,7 @@ func (p *planner) dropAll(keep bundle.Set) bool {
 	gone := p.view.own.Minus(keep)
 	left := p.facts.Bundle.Set.Intersect(gone)
 	stale := p.facts.Carrier.Set.Intersect(gone)
-	if left.Empty() && (p.facts.Policy.writesBundle() || stale.Empty()) {
+	if left.Empty() && p.labelled().Intersect(gone).Empty() && (p.facts.Policy.writesBundle() || stale.Empty()) {
 		return true
 	}
 	switch {
@@ -44,6 +44,21 @@ func (p *planner) dropAll(keep bundle.Set) bool {
 		return false
 	}
 	return p.dropNow(gone)
+}
+
+// labelled are the anchors that trust-manager takes up when it writes next, though
+// the bundle may not hold them yet (Generations).
+func (p *planner) labelled() bundle.Set {
+	var anchors []bundle.Anchor
+	if p.facts.Policy.inPlace() || p.facts.Policy.writesBundle() {
+		return bundle.Set{}
+	}
+	for i := range p.facts.Anchors {
+		if c := &p.facts.Anchors[i]; c.Labelled && c.Issued != nil {
+			anchors = append(anchors, *c.Issued)
+		}
+	}
+	return bundle.FromAnchors(anchors...)
 }
 
 // dropNow makes stand leave the anchors out, and takes their labels away.

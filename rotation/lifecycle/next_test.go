@@ -497,6 +497,15 @@ func TestNext(t *testing.T) {
 			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Run.Abort = true; x.turnedBack() },
 			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.Narrowing, Does: []string{"LabelAnchor mesh-anchor-2 off"}},
 		},
+		"an abort takes back a label that trust-manager has not seen yet": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseWiden)
+				x.Run.Abort = true
+				x.turnedBack()
+				x.Bundle.Set = set(x.a, x.foreign)
+			},
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.Narrowing, Does: []string{"LabelAnchor mesh-anchor-2 off"}},
+		},
 		"an abort after the switch goes back through the gate": {
 			func(x *fixture) {
 				x.begin(v1alpha1.PhaseDrainLeaves)

@@ -209,5 +209,10 @@ func (w *world) refereeEnd() {
 		if mask(1<<w.issuer.signer) != from {
 			w.foul("end: aborted, and the issuer is of ca%d, not of %b", w.issuer.signer, from)
 		}
+		for i := range w.anchors {
+			if c := &w.anchors[i]; !w.cfg.inPlace && !w.cfg.writer && c.labelled && c.ca >= 0 && mask(1<<c.ca) != from {
+				w.foul("end: aborted, and ca%d is a source of the bundle still", c.ca)
+			}
+		}
 	}
 }

@@ -27,12 +27,12 @@ import (
 )
 
 // disturbances are scenarios that take something away from all others.
-func disturbances() map[string]func(*testing.T) {
-	return map[string]func(*testing.T){
-		"the controller is killed twenty times, at random moments": killed,
-		"the API server is restarted twice":                        apiServerRestarted,
-		"cert-manager is down for a minute":                        certManagerDown,
-		"trust-manager is down for a minute":                       trustManagerDown,
+func disturbances() []scenario {
+	return []scenario{
+		{"the controller is killed twenty times, at random moments", killed},
+		{"the API server is restarted twice", apiServerRestarted},
+		{"cert-manager is down for a minute", certManagerDown},
+		{"trust-manager is down for a minute", trustManagerDown},
 	}
 }
 

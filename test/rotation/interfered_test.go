@@ -21,15 +21,6 @@ import (
 	"github.com/reanchor/reanchor/hack/lab/linkerd"
 )
 
-// interferences are scenarios in which the user handles AnchorRotations in other
-// ways than to wait for one.
-func interferences() map[string]func(*testing.T) {
-	return map[string]func(*testing.T){
-		"a run that is deleted midway is followed by one that goes on with its anchors": deleted,
-		"a queue of runs: one after another, and the generation before the last goes":   queued,
-	}
-}
-
 // deleted: the object goes at once, and what was begun is not left so.
 func deleted(t *testing.T) {
 	o := smallGenerations("deleted")

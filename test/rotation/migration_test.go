@@ -3,6 +3,7 @@ package rotation
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,17 +67,38 @@ func (w *world) bundleSources(named bool) {
 			sources = append(sources, map[string]any{"secret": map[string]any{"key": "tls.crt", "name": name}})
 		}
 	}
+	w.editSources(func(before []any) []any {
+		for _, source := range before {
+			if fields := source.(map[string]any); fields["inLine"] != nil {
+				sources = append(sources, fields)
+			}
+		}
+		return sources
+	})
+}
+
+// editSources changes what trust-manager makes the bundle of.
+func (w *world) editSources(edit func(before []any) []any) {
+	w.Helper()
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(schema.GroupVersionKind{Group: "trust.cert-manager.io", Version: "v1alpha1", Kind: "Bundle"})
 	w.check(w.Client.Get(w.Context(), client.ObjectKey{Name: w.Bundle}, u))
 	before, _, err := unstructured.NestedSlice(u.Object, "spec", "sources")
 	w.check(err)
-	for _, source := range before {
-		if fields := source.(map[string]any); fields["inLine"] != nil {
-			sources = append(sources, fields)
-		}
-	}
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"sources": sources}})
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"sources": edit(before)}})
 	w.check(err)
 	w.check(w.Client.Patch(w.Context(), u, client.RawPatch(types.MergePatchType, patch)))
+}
+
+// freeze has trust-manager leave the bundle as it is, for it lacks a source, until
+// thaw is called.
+func (w *world) freeze() (thaw func()) {
+	w.Helper()
+	missing := map[string]any{"configMap": map[string]any{"name": w.Mesh.Mesh + "-missing", "key": "ca.crt"}}
+	var good []any
+	w.editSources(func(before []any) []any {
+		good = before
+		return append(slices.Clone(before), missing)
+	})
+	return func() { w.editSources(func([]any) []any { return good }) }
 }

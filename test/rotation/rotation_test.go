@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -13,32 +12,49 @@ import (
 // long is more than a rotation takes that nothing is in the way of.
 const long = 6 * time.Minute
 
+// A scenario is one mesh, and what happens to it.
+type scenario struct {
+	name string
+	run  func(*testing.T)
+}
+
 // TestRotations are all scenarios that leave Reanchor and the cluster alone.
 func TestRotations(t *testing.T) {
-	scenarios := aborts()
-	maps.Copy(scenarios, heals())
-	maps.Copy(scenarios, map[string]func(*testing.T){
-		"an anchor that another actor renews is followed":                                                                 observed,
-		"a schedule starts one run, at its time":                                                                          scheduled,
-		"an anchor near its end is replaced":                                                                              due,
-		"a Deployment that cannot become ready is waited for":                                                             unready,
-		"what is never rolled blocks by its name, until it is acknowledged":                                               blocked,
-		"a second renewal of the anchor in mid-rotation":                                                                  renewedTwice,
-		"an identity replica that stopped reloading":                                                                      stoppedReloading,
-		"hands off: the documented layout, 40 workloads, three injectors that lag, 20,000 handshakes of which none fails": handsOff,
-		"with generations no Secret but Reanchor's own is touched":                                                        generations,
-		"a bundle that Reanchor writes itself":                                                                            ownWriter,
-		"an anchor that has expired already: the shortest way back":                                                       expired,
-		"an issuer that no anchor of the bundle signed is said within seconds":                                            badSignature,
-		"an anchor that vanished from the bundle is put back":                                                             vanished,
-		"an old anchor that is overwritten too early is put back":                                                         copiedTooEarly,
-		"an issuer that is switched too early is switched back":                                                           switchedTooEarly,
-		"an issuer that identity cannot verify yet is skipped":                                                            skipped,
-		"a previous-anchor Secret that is deleted comes back":                                                             previousDeleted,
-		"the hazard is held back in place":                                                                                hazardHeld,
-		"from the documented layout to generations without a restart":                                                     migrated,
-	})
-	sideBySide(t, scenarios)
+	sideBySide(t, slices.Concat(longRotations(), rotations(), heals(), aborts()))
+}
+
+// longRotations take three minutes and more, and begin first: at the end there is
+// none that the others have left alone.
+func longRotations() []scenario {
+	return []scenario{
+		{"a queue of runs: one after another, and the generation before the last goes", queued},
+		{"a schedule starts one run, at its time", scheduled},
+		{"hands off: the documented layout, 40 workloads, three injectors that lag, 20,000 handshakes of which none fails", handsOff},
+		{"a pipeline of one's own is told when to switch, and when not to narrow", pipeline},
+		{"an anchor that has expired already: the shortest way back", expired},
+		{"the hazard is held back in place", hazardHeld},
+	}
+}
+
+func rotations() []scenario {
+	return []scenario{
+		{"an anchor that another actor renews is followed", observed},
+		{"an anchor near its end is replaced", due},
+		{"a Deployment that cannot become ready is waited for", unready},
+		{"what is never rolled blocks by its name, until it is acknowledged", blocked},
+		{"a second renewal of the anchor in mid-rotation", renewedTwice},
+		{"an identity replica that stopped reloading", stoppedReloading},
+		{"with generations no Secret but Reanchor's own is touched", generations},
+		{"a bundle that Reanchor writes itself", ownWriter},
+		{"an issuer that no anchor of the bundle signed is said within seconds", badSignature},
+		{"an anchor that vanished from the bundle is put back", vanished},
+		{"an old anchor that is overwritten too early is put back", copiedTooEarly},
+		{"an issuer that is switched too early is switched back", switchedTooEarly},
+		{"an issuer that identity cannot verify yet is skipped", skipped},
+		{"a previous-anchor Secret that is deleted comes back", previousDeleted},
+		{"from the documented layout to generations without a restart", migrated},
+		{"a run that is deleted midway is followed by one that goes on with its anchors", deleted},
+	}
 }
 
 // TestDisturbedRotations: still no failed handshake, still one restart each.
@@ -49,22 +65,36 @@ func TestDisturbedRotations(t *testing.T) { sideBySide(t, disturbances()) }
 // some that wait for a renewal which comes by itself in mid-roll: few at once, so
 // that the roll is as quick as they count on. All have their approvals.
 func TestSingularRotations(t *testing.T) {
-	sideBySide(t, map[string]func(*testing.T){
-		"objects of what is outside demand approvals":                                    linked,
-		"a cert-manager that cannot hold back renewals":                                  older,
-		"the hazard: in place, an issuer that renews itself in mid-roll breaks the mesh": hazard,
-		"the hazard does not exist with generations":                                     hazardOfGenerations,
-		"a leader that slept does nothing of what it had decided":                        sleeper,
+	sideBySide(t, []scenario{
+		{"objects of what is outside demand approvals", linked},
+		{"a cert-manager that cannot hold back renewals", older},
+		{"the hazard: in place, an issuer that renews itself in mid-roll breaks the mesh", hazard},
+		{"the hazard does not exist with generations", hazardOfGenerations},
+		{"a leader that slept does nothing of what it had decided", sleeper},
 	})
 }
 
-func sideBySide(t *testing.T, scenarios map[string]func(*testing.T)) {
-	for _, name := range slices.Sorted(maps.Keys(scenarios)) {
-		t.Run(name, func(t *testing.T) {
+// sideBySide runs scenarios, atOnce of them at a time, in the order they are in:
+// of subtests that wait for one another, package testing promises no order.
+func sideBySide(t *testing.T, scenarios []scenario) {
+	var turns []chan struct{}
+	slots := make(chan struct{}, atOnce)
+	for _, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			turn := make(chan struct{})
+			turns = append(turns, turn)
 			t.Parallel()
-			scenarios[name](t)
+			<-turn
+			t.Cleanup(func() { <-slots })
+			s.run(t)
 		})
 	}
+	go func() {
+		for _, turn := range turns {
+			slots <- struct{}{}
+			close(turn)
+		}
+	}()
 }
 
 func handsOff(t *testing.T) {

@@ -206,6 +206,11 @@ func TestValidate(t *testing.T) {
 		"during SwitchIssuer the issuer counts unasked": {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), rotation(v1alpha1.PhaseSwitchIssuer, "")), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
 		"before SwitchIssuer it does not":               {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), rotation(v1alpha1.PhaseRolling, "")), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
 		"it still does when pods are rolled after it":   {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), entered(rotation(v1alpha1.PhaseRolling, ""), v1alpha1.PhaseSwitchIssuer)), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
+		"nobody has looked at the issuer for long":      {pem(other), world(linkerd(both, requireIssuer, verifiedBy(valid), unseen)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"nobody has since a rotation switched it":       {pem(other), switchingWorld(linkerd(both, verifiedBy(valid), unseen), rotation(v1alpha1.PhaseDrainLeaves, "")), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"the issuer cannot be read any more":            {pem(other), world(linkerd(both, requireIssuer, verifiedBy(valid), issuerTrusted(metav1.ConditionUnknown))), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"the issuer was read a moment ago":              {pem(other), world(linkerd(both, requireIssuer, verifiedBy(valid), issuerTrusted(metav1.ConditionTrue))), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
+		"no bundle is on record beside the issuer":      {pem(other), world(linkerd(both, requireIssuer, verifiedBy(valid), forgotten)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
 		"it does not when the rotation has ended":       {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), rotation(v1alpha1.PhaseVerify, v1alpha1.ConditionComplete)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -232,6 +237,19 @@ func younger(name string) meshOption {
 }
 
 func named(name string) meshOption { return func(mt *v1alpha1.MeshTrust) { mt.Name = name } }
+
+// unseen is as a status becomes when no controller runs.
+func unseen(mt *v1alpha1.MeshTrust) {
+	mt.Status.History[0].LastSeen = metav1.NewTime(now.Add(-webhook.StatusFreshness))
+}
+
+func forgotten(mt *v1alpha1.MeshTrust) { mt.Status.History = nil }
+
+func issuerTrusted(status metav1.ConditionStatus) meshOption {
+	return func(mt *v1alpha1.MeshTrust) {
+		mt.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionIssuerTrusted, Status: status}}
+	}
+}
 
 func cut(mt *v1alpha1.MeshTrust) { mt.Status.Issuer.VerifiedByTotal = 65 }
 

@@ -7,8 +7,9 @@
 //
 //   - Denied is what is proved to fail: every anchor has expired, the bundle
 //     holds no certificate at all, or, where that is asked for, none of the
-//     pod's anchors verifies the issuer in use. What cannot be told is admitted
-//     with a warning.
+//     pod's anchors verifies the issuer in use, by a record of it that the
+//     controller renewed a moment ago. What cannot be told is admitted with a
+//     warning.
 //   - An unmeshed pod is never touched. Most never come here: the selectors and
 //     match conditions in the webhook configurations keep them away even when no
 //     replica is alive.

@@ -16,8 +16,9 @@ import (
 
 // StatusFreshness is how long the last bundle on record in a MeshTrust's status
 // is taken to be in force still. The controller renews status.history's lastSeen
-// many times in that span; when it does not, it is not running, the bundle may
-// have been repaired meanwhile, and what a reference gives is Unknown.
+// many times in that span; when it does not, it is not running, bundle and issuer
+// may have been repaired meanwhile, and what a reference gives is Unknown, as is
+// whether a pod verifies the issuer in use.
 const StatusFreshness = 5 * time.Minute
 
 // Bounds of what is remembered of the bundles seen in pods. Each pod carries a
@@ -58,6 +59,9 @@ type trusted struct {
 	// signers are the anchors of which a pod must have one; empty when that is
 	// not asked for, or suspended.
 	signers bundle.Set
+	// signersUntil is when the record of the issuer in use has become too old to
+	// prove anything.
+	signersUntil time.Time
 }
 
 // NewSnapshot returns the snapshot of a world. Texts already parsed come from
@@ -112,6 +116,7 @@ func readMeshTrust(mt *v1alpha1.MeshTrust, switching map[string]bool) trusted {
 	t.published, _ = mesh.PublishedSet(mt.Status.Bundle)
 	if spec.Admission.IssuerTrust == v1alpha1.IssuerTrustRequire || switching[mt.Name] {
 		t.signers = signers(mt.Status.Issuer, t.published)
+		t.signersUntil = signersUntil(&mt.Status, t.history)
 	}
 	return t
 }
@@ -146,6 +151,18 @@ func signers(issuer *v1alpha1.IssuerStatus, published bundle.Set) bundle.Set {
 		}
 	}
 	return bundle.FromAnchors(anchors...)
+}
+
+// signersUntil returns until when the record of the issuer in use is of it: as
+// long as the bundle is in force that the controller records in the same write.
+// While the issuer cannot be read, status keeps the last one that could, and it
+// may have been replaced: then it is the zero time.
+func signersUntil(status *v1alpha1.MeshTrustStatus, inForce mesh.History) time.Time {
+	trusted := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionIssuerTrusted)
+	if len(inForce) == 0 || trusted != nil && trusted.Status == metav1.ConditionUnknown {
+		return time.Time{}
+	}
+	return inForce[len(inForce)-1].LastSeen
 }
 
 // switchingMeshes returns the MeshTrusts with a rotation between SwitchIssuer

@@ -39,10 +39,15 @@ func (s *subject) broken(now time.Time) (v1alpha1.Reason, string) {
 }
 
 // distrusts reports whether the pod provably verifies the issuer in use by none
-// of its anchors. An expired signer counts as none: with it in the bundle alone,
+// of its anchors. A record of the issuer that nobody has renewed for long proves
+// nothing: whoever moves the mesh to another anchor while no controller runs must
+// get pods. An expired signer counts as none: with it in the bundle alone,
 // nothing that a pod could carry would help. An anchor that cannot be dated was
 // not parsed either, so it may be the very renewal of a signer.
 func (s *subject) distrusts(now time.Time) bool {
+	if !now.Before(s.signersUntil) {
+		return false
+	}
 	signers := s.signers.ValidAt(now)
 	return s.trust.Knowledge == mesh.Known && !signers.Empty() &&
 		!hasUnknownValidity(s.trust.Maybe) && s.trust.Maybe.Intersect(signers).Empty()

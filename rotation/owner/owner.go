@@ -99,19 +99,29 @@ func (r Reader) reading(key rollout.Key) func(context.Context, *Owner) error {
 		return r.replicationController
 	case kindRollout:
 		return r.rollout
+	case "Pod", "Node":
+		return podsOnly
 	case "":
 		if kind := r.Operators.For(key); kind != nil {
 			return r.operator(kind)
 		}
 	}
-	return podsOnly
+	return byPods
 }
 
-// podsOnly is for Jobs, bare pods, nodes and kinds that are not known: they
-// have no rollout of their own, and their pods are all there is to know.
+// podsOnly is for bare pods and nodes: nothing takes the place of a pod that is
+// gone.
 func podsOnly(_ context.Context, o *Owner) error {
 	o.Spec.Found, o.State.Observed = true, true
 	return nil
+}
+
+// byPods is for Jobs and kinds that are not known: something does, and how many
+// there should be is told by how many there are. Without that an eviction would
+// wait for no replacement.
+func byPods(ctx context.Context, o *Owner) error {
+	o.State.ByPods = true
+	return podsOnly(ctx, o)
 }
 
 // The kinds whose pods can be rolled.

@@ -174,8 +174,9 @@ type Owner struct {
 	// Desired is how many pods it should have; Updated how many of the latest
 	// template it has; Total how many of any template; Available how many serve.
 	Desired, Updated, Total, Available int
-	// ByPods says that the kind has no status that could be read: Desired, Updated,
-	// Total and Available are not set, and are told from the pods.
+	// ByPods says that the kind has no status that could be read, but replaces pods
+	// that are gone: Desired, Updated, Total and Available are not set, and are told
+	// from the pods.
 	ByPods bool
 	// ByTemplate says that a changed template replaces the pods; false for
 	// OnDelete, while paused, and for kinds without an own rollout.

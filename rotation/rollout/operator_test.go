@@ -291,6 +291,25 @@ func TestThePodsOfACustomResourceAreEvictedOneAtATime(t *testing.T) {
 	s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Annotate x v1:new")
 }
 
+// TestTheEvictionsOfAJobAreCounted: its only pod is replaced after a back-off, by
+// one that is stale too.
+func TestTheEvictionsOfAJobAreCounted(t *testing.T) {
+	s := newScript(t, stale("a", "x", evicted, func(w *rollout.Workload) {
+		w.Key.Group, w.Key.Kind, w.Pods, w.Ready, w.StalePods = "batch", "Job", 1, 1, w.StalePods[:1]
+	}))
+	for range 3 {
+		s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+		w := s.workload("x")
+		w.StalePods, w.Pods, w.Ready, w.NewestPod, w.OldestPod = nil, 0, 0, time.Time{}, time.Time{}
+		s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+		s.want(s.pass(9*time.Minute).next(), v1alpha1.CanaryInFlight)
+		w.StalePods, w.Pods, w.Ready = pods("x", s.pass(time.Second).now, 1), 1, 1
+		w.NewestPod, w.OldestPod = s.now, s.now
+	}
+	s.want(s.next(), v1alpha1.StillStale)
+	s.want(s.pass(24*time.Hour).next(), v1alpha1.StillStale)
+}
+
 // TestAnEvictionEndsWhereThereAreFewerPodsByNow: nobody tells how many pods an
 // operator keeps.
 func TestAnEvictionEndsWhereThereAreFewerPodsByNow(t *testing.T) {

@@ -56,9 +56,17 @@ func (s *surveyor) countRunning(w *rollout.Workload, p inventory.Pod) {
 	if p.Ready {
 		w.Ready++
 	}
-	if p.RestartedFor != w.RestartedFor {
+	if outdated(w, p) {
 		w.Outdated++
 	}
+}
+
+// outdated reports whether a pod is not of the owner's last roll.
+func outdated(w *rollout.Workload, p inventory.Pod) bool {
+	if until := w.AskedUpTo(); !until.IsZero() {
+		return p.CreatedAt.Before(until)
+	}
+	return p.RestartedFor != w.RestartedFor
 }
 
 // mustGo reports whether a pod is to be replaced, if it may be.

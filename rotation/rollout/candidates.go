@@ -191,7 +191,7 @@ func (p *planner) adopt(w *Workload, counted bool) {
 		StartedAt: p.now, ProgressAt: p.now, Before: w.NewestPod, Pods: w.Pods + w.Terminating, Message: "waiting for its pods",
 	}
 	if w.Verb != v1alpha1.VerbRestart {
-		r.Attempt, r.Before = max(1, r.Attempt, p.state.counted(w.Key).Count), w.askedUpTo().Add(-time.Second)
+		r.Attempt, r.Before = max(1, r.Attempt, p.state.counted(w.Key).Count), w.AskedUpTo().Add(-time.Second)
 	}
 	r.Left = p.left(w, &r)
 	if w.Wave == 0 || p.state.failure(w.Key) == nil {

@@ -26,7 +26,8 @@
 //     comes from two caches, and only both together prove it;
 //   - an owner whose operator restarts the pods when asked (spec.rollout.operators)
 //     has no rollout that could be read: its roll lasts until every pod was created
-//     after the operator was asked, and as many are ready as there were;
+//     after the operator was asked, and as many are ready as there were. An Argo
+//     Rollout's lasts as long, since all its pods are restarted too;
 //   - pods that come back stale are rolled again, maxAttempts times at most; the
 //     proof is a stale pod that carries the mark of the last attempt;
 //   - a roll whose next write is not allowed is put back, and begins again under

@@ -143,9 +143,10 @@ type Workload struct {
 	// ready, Terminating how many have begun. A DaemonSet's pods on nodes that
 	// cannot replace them are in Owner.Unreachable and in none of these.
 	Pods, Ready, Terminating int
-	// Outdated is how many of Pods lack the owner's present mark; 0 where neither
-	// the pods nor the State call for a look at each. Stranded is how many stale
-	// pods are on nodes that cannot replace them now.
+	// Outdated is how many of Pods lack the owner's present mark, or where pods are
+	// restarted by time came before AskedUpTo; 0 where neither the pods nor the State
+	// call for a look at each. Stranded is how many stale pods are on nodes that
+	// cannot replace them now.
 	Outdated, Stranded int
 	// NewestPod is the creation time of its newest pod, OldestPod that of the
 	// oldest that has not begun to terminate; zero without such a pod.
@@ -178,6 +179,9 @@ type Owner struct {
 	// that are gone: Desired, Updated, Total and Available are not set, and are told
 	// from the pods.
 	ByPods bool
+	// Progressing says that by its own word it replaces pods; only an Argo Rollout
+	// tells that, by its phase.
+	Progressing bool
 	// ByTemplate says that a changed template replaces the pods; false for
 	// OnDelete, while paused, and for kinds without an own rollout.
 	ByTemplate bool

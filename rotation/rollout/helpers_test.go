@@ -109,7 +109,7 @@ func blockedBy(d rollout.Decision) []string {
 func stale(namespace, name string, edits ...func(*rollout.Workload)) rollout.Workload {
 	w := rollout.Workload{
 		Key: rollout.Key{Group: "apps", Kind: "Deployment", Namespace: namespace, Name: name}, Wave: 2, Verb: v1alpha1.VerbRestart,
-		NewestPod: noon.Add(-time.Hour), Pods: 2, Ready: 2,
+		NewestPod: noon.Add(-time.Hour), OldestPod: noon.Add(-time.Hour), Pods: 2, Ready: 2,
 		Owner: rollout.Owner{Observed: true, Desired: 2, Updated: 2, Total: 2, Available: 2, ByTemplate: true},
 	}
 	w.StalePods = pods(name, noon.Add(-time.Hour), 2)
@@ -135,6 +135,13 @@ func verb(v v1alpha1.Verb) func(*rollout.Workload) {
 		w.Verb = v
 		w.Owner.ByTemplate = v == v1alpha1.VerbRestart
 	}
+}
+
+// argo makes it an Argo Rollout of ten pods, two of which are stale.
+func argo(w *rollout.Workload) {
+	verb(v1alpha1.VerbRestartAt)(w)
+	w.Key.Group, w.Key.Kind, w.Pods, w.Ready = "argoproj.io", "Rollout", 10, 10
+	w.Owner.Desired, w.Owner.Updated, w.Owner.Total, w.Owner.Available = 10, 10, 10, 10
 }
 
 func block(r v1alpha1.Reason) func(*rollout.Workload) {
@@ -164,7 +171,7 @@ func retired(w *rollout.Workload) { w.StalePods, w.RetiredPods = nil, w.StalePod
 func (s *script) rolled(name, mark string) *rollout.Workload {
 	w := s.workload(name)
 	current(w)
-	w.RestartedFor, w.NewestPod, w.Terminating, w.Outdated = mark, s.now, 0, 0
+	w.RestartedFor, w.NewestPod, w.OldestPod, w.Terminating, w.Outdated = mark, s.now, s.now, 0, 0
 	w.Pods, w.Ready = w.Owner.Desired, w.Owner.Desired
 	w.Owner.Lags, w.Owner.Observed = false, true
 	w.Owner.Updated, w.Owner.Total, w.Owner.Available = w.Owner.Desired, w.Owner.Desired, w.Owner.Desired

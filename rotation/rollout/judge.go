@@ -23,9 +23,14 @@ const toReplace = 100
 // left tells how far the pods still have to go: toReplace for each that the roll
 // is to replace, one for each that terminates, and one for each that is missing
 // or not available. So every step of a pod (it goes, is gone, is made up for) is
-// progress, and an eviction that is granted late has the whole deadline.
+// progress, and an eviction that is granted late has the whole deadline. So has a
+// restart of all pods that takes those first that carry the bundle.
 func (p *planner) left(w *Workload, r *Roll) int {
-	return toReplace*len(p.unwanted(w, r)) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
+	n := toReplace*len(p.unwanted(w, r)) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
+	if r.Applied && r.restartsAll() {
+		n += w.Outdated
+	}
+	return n
 }
 
 // atRest reports whether nothing of the roll is under way. One whose mark never
@@ -53,6 +58,9 @@ func (p *planner) quiet(w *Workload) bool {
 func whole(w *Workload) bool {
 	return w.Terminating == 0 && w.Owner.complete() && w.Ready >= w.Owner.Desired-w.Owner.Unreachable
 }
+
+// available reports whether as many pods serve as the owner should have.
+func available(w *Workload) bool { return w.Owner.Available >= w.Owner.Desired-w.Owner.Unreachable }
 
 // lagging reports whether the pods seen are older than the owner's status,
 // which says that its rollout is complete: there are more of them, or some that

@@ -86,21 +86,37 @@ func (p *planner) overlooked(w *Workload, r *Roll) bool {
 		p.now.Sub(r.ProgressAt) > forgetUnseen && p.state.counted(r.Key).Reverts < maxReverts
 }
 
-// replaced reports whether the pods show that an operator, which has no status
-// of a rollout, is through: it restarts all pods, those that carry the bundle
-// included, and until then the roll is in flight.
+// replaced reports whether the pods show that a restart is through that replaces
+// all pods, those that carry the bundle included: until then it is in flight. An
+// operator has no status of a rollout; Argo takes one pod after the other and
+// pauses in between, in which all are there and available.
 func replaced(w *Workload, r *Roll) bool {
-	return r.Verb != v1alpha1.VerbAnnotate || w.OldestPod.After(r.Before)
+	switch r.Verb {
+	case v1alpha1.VerbAnnotate:
+		return w.OldestPod.After(r.Before)
+	case v1alpha1.VerbRestartAt: // PodRestarter in Argo's restart.go
+		return !w.OldestPod.Before(w.RestartAt)
+	default:
+		return true
+	}
 }
 
-// enough reports whether an operator did what the roll was for, though not all
-// that was expected: there are fewer pods by now, or it leaves those alone that
-// carry the bundle, which an eviction does not. Only time can tell.
+// restartsAll reports whether the roll is a restart of all pods.
+func (r *Roll) restartsAll() bool {
+	return r.Verb == v1alpha1.VerbAnnotate || r.Verb == v1alpha1.VerbRestartAt
+}
+
+// enough reports whether a restart or an eviction did what the roll was for,
+// though not all that was expected: there are fewer pods by now, or those are left
+// alone that carry the bundle. Only time can tell.
 func (p *planner) enough(w *Workload, r *Roll) bool {
-	if !w.Owner.ByPods || !w.Owner.Observed || w.Terminating > 0 || w.Ready < w.Pods {
+	if !w.Owner.Observed || len(w.StalePods) > 0 || w.Terminating > 0 || w.Ready < w.Pods {
 		return false
 	}
-	return len(w.StalePods) == 0 && (r.Verb == v1alpha1.VerbAnnotate || len(p.unwanted(w, r)) == 0)
+	if !w.Owner.ByPods {
+		return r.Verb == v1alpha1.VerbRestartAt && available(w)
+	}
+	return r.restartsAll() || len(p.unwanted(w, r)) == 0
 }
 
 // asked reports whether an operator was asked already for a restart that is not
@@ -113,12 +129,13 @@ func (p *planner) asked(w *Workload) bool {
 	case w.Annotation.Value != v1alpha1.RestartTimestamp && attemptOf(w.RestartedFor, p.facts.Bundle.Hash) == 0:
 		return false
 	default:
-		return slices.ContainsFunc(p.toGo(w), func(x Pod) bool { return x.CreatedAt.Before(w.askedUpTo()) })
+		return slices.ContainsFunc(p.toGo(w), func(x Pod) bool { return x.CreatedAt.Before(w.AskedUpTo()) })
 	}
 }
 
-// askedUpTo is the time up to which pods are to be replaced.
-func (w *Workload) askedUpTo() time.Time { return latest(w.AskedAt, w.RestartAt) }
+// AskedUpTo is the time up to which an operator or Argo replaces pods; zero when
+// neither was asked.
+func (w *Workload) AskedUpTo() time.Time { return latest(w.AskedAt, w.RestartAt) }
 
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -125,7 +125,7 @@ func evictIf(allowed bool, otherwise Hold) (v1alpha1.Verb, Hold) {
 // whoever asked for it. An owner whose pods merely do not become available is
 // not rolling: rolling it may be what heals it.
 func (o Owner) rolling() bool {
-	if o.Lags || !o.Observed {
+	if o.Lags || !o.Observed || o.Progressing {
 		return true
 	}
 	return o.ByTemplate && (o.Updated < o.updatable() || o.Total > max(o.Updated, o.Desired))

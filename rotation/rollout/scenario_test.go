@@ -147,7 +147,64 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.facts.State = rollout.State{}
 			s.want(s.next(), v1alpha1.CanaryInFlight) // and not restarted for the pods that are new
 			current(w)
+			w.OldestPod = noon
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"an Argo restart is in flight until those pods too are restarted that carry the bundle": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", argo), stale("b", "y"))
+			s.facts.Policy.MaxConcurrent = 1
+			s.want(s.next(), v1alpha1.Rolling, "RestartAt x 11:00:01")
+			w := s.workload("x")
+			w.RestartAt, w.Outdated = noon.Add(time.Second-time.Hour), 10
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling)
+			current(w) // the stale ones went first
+			for w.Outdated = 8; w.Outdated > 0; w.Outdated-- {
+				w.NewestPod = s.pass(9 * time.Minute).now
+				s.want(s.next(), v1alpha1.Rolling) // a pause between two of them
+			}
+			w.OldestPod = noon.Add(time.Minute)
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling, "Restart y v1:new")
+		},
+		"an Argo restart that takes no further pod ends well, where none is stale any more": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", argo))
+			s.next()
+			w := s.workload("x")
+			w.RestartAt, w.Outdated = noon.Add(time.Second-time.Hour), 10
+			s.pass(time.Second).next()
+			current(w)
+			w.Outdated = 8
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight)
+			s.want(s.pass(10*time.Minute-time.Second).next(), v1alpha1.CanaryInFlight)
+			d := s.pass(time.Second).next()
+			s.want(d, v1alpha1.Converged)
+			if len(d.Ended) != 1 || d.Ended[0].Failed {
+				t.Errorf("it did not end well: %+v", d.Ended)
+			}
+		},
+		"a restart that Argo was not asked for is not waited for": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", argo))
+			s.next()
+			current(s.workload("x")) // before the time was written
+			s.want(s.pass(time.Second).next(), v1alpha1.Converged)
+		},
+		"an Argo Rollout's own update is waited for, and counts": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", argo), stale("b", "y"))
+			s.facts.Policy.MaxConcurrent = 1
+			w := s.workload("x")
+			w.Owner.Progressing, w.NewestPod = true, noon
+			d := s.next()
+			s.want(d, v1alpha1.BudgetExhausted)
+			if diff := cmp.Diff([]string{"x RolloutInFlight"}, blockedBy(d)); diff != "" {
+				t.Error(diff)
+			}
+			w.Owner.Progressing = false
+			s.want(s.pass(time.Minute).next(), v1alpha1.Rolling, "RestartAt x 12:00:01")
+			w.Owner.Progressing, w.RestartAt = true, noon.Add(time.Second) // by now it is ours
+			s.rolled("x", "")
+			w.RestartAt = noon.Add(time.Second)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Rolling)
+			w.Owner.Progressing = false
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling, "Restart y v1:new")
 		},
 		"a later Argo restart by somebody else will do": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbRestartAt)))

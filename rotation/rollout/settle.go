@@ -71,6 +71,7 @@ func (p *planner) follow(w *Workload, r *Roll) {
 	case r.shownOn(w):
 		if !r.Applied {
 			r.Applied, r.ProgressAt = true, p.now
+			r.Left = p.left(w, r)
 		}
 	case r.Applied || p.wroteSince(w, r):
 		p.reverted(w, r)

@@ -54,10 +54,11 @@ func (p *planner) evict(w *Workload, r *Roll) {
 }
 
 // nextEviction returns the pod to evict now, or what is waited for first. Pods
-// go one at a time: a ready one only while all others are there and ready; one
-// that is not ready serves nobody. Of a roll by template only those pods are
-// evicted that its controller does not replace (see leftBehind), and one that
-// holds up the roll does not wait for the end of it.
+// go one at a time: a ready one only while all others are there and ready, those
+// that are no members by the word of their owner; one that is not ready serves
+// nobody. Of a roll by template only those pods are evicted that its controller
+// does not replace (see leftBehind), and one that holds up the roll does not wait
+// for the end of it.
 func (p *planner) nextEviction(w *Workload, r *Roll) (Pod, string) {
 	pods := p.toEvict(w, r)
 	if len(pods) == 0 || w.Owner.Lags || w.Terminating > 0 {
@@ -68,7 +69,7 @@ func (p *planner) nextEviction(w *Workload, r *Roll) (Pod, string) {
 	if p.rollsOn(w) && !holdsUp {
 		return Pod{}, "waiting for its own rollout to end"
 	}
-	if next.Ready && (w.Ready < w.Pods || w.Pods < w.Owner.Desired-w.Owner.Unreachable) {
+	if next.Ready && (w.Ready < w.Pods || w.Pods < expected(w, r) || !available(w)) {
 		return Pod{}, "waiting for its other pods to be there and ready"
 	}
 	return next, ""

@@ -39,14 +39,14 @@ func (p *planner) left(w *Workload, r *Roll) int {
 // changed: then the workload must be seen to be whole, too.
 func (p *planner) atRest(w *Workload, r *Roll) bool {
 	if r.Verb != v1alpha1.VerbEvict && !r.Applied && p.state.counted(r.Key).Reverts == 0 {
-		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen && (r.For == p.facts.Bundle.Hash || whole(w) && !lagging(w))
+		return p.quiet(w) && p.now.Sub(r.StartedAt) > forgetUnseen && (r.For == p.facts.Bundle.Hash || whole(w, r) && !lagging(w))
 	}
 	return through(w, r)
 }
 
 // through reports whether the workload is whole and nothing shows that the roll
 // goes on.
-func through(w *Workload, r *Roll) bool { return whole(w) && !lagging(w) && replaced(w, r) }
+func through(w *Workload, r *Roll) bool { return whole(w, r) && !lagging(w) && replaced(w, r) }
 
 // quiet reports whether none of the workload's pods is being replaced.
 func (p *planner) quiet(w *Workload) bool {
@@ -55,9 +55,15 @@ func (p *planner) quiet(w *Workload) bool {
 
 // whole reports whether the workload is as it should be, by what its owner says
 // and, since that may be older than its pods, by the pods themselves.
-func whole(w *Workload) bool {
-	return w.Terminating == 0 && w.Owner.complete() && w.Ready >= w.Owner.Desired-w.Owner.Unreachable
+func whole(w *Workload, r *Roll) bool {
+	return w.Terminating == 0 && w.Owner.complete() && w.Ready >= expected(w, r)
 }
+
+// expected is how many pods a roll answers for: as many as there should be, but no
+// more than there were since it began, for only members of the mesh are seen. Of a
+// StatefulSet with a partition those below it may be none, and of pods that are
+// injected by their namespace those that are older than that.
+func expected(w *Workload, r *Roll) int { return min(w.Owner.Desired-w.Owner.Unreachable, r.Pods) }
 
 // available reports whether as many pods serve as the owner should have.
 func available(w *Workload) bool { return w.Owner.Available >= w.Owner.Desired-w.Owner.Unreachable }

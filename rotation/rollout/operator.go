@@ -82,7 +82,7 @@ func (p *planner) followAnnotation(w *Workload, r *Roll) {
 }
 
 func (p *planner) overlooked(w *Workload, r *Roll) bool {
-	return w.Annotation != nil && w.Annotation.Text != "" && whole(w) && len(p.unwanted(w, r)) > 0 &&
+	return w.Annotation != nil && w.Annotation.Text != "" && whole(w, r) && len(p.unwanted(w, r)) > 0 &&
 		p.now.Sub(r.ProgressAt) > forgetUnseen && p.state.counted(r.Key).Reverts < maxReverts
 }
 

@@ -583,6 +583,64 @@ func TestARollTakesItsCourse(t *testing.T) {
 			}
 			s.want(s.next(), v1alpha1.StillStale)
 		},
+		"of a workload that is only partly in the mesh no more pods are expected than it had": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", func(w *rollout.Workload) {
+				w.Key.Kind, w.StalePods, w.Pods, w.Ready = "StatefulSet", pods("x", noon.Add(-time.Hour), 5)[2:], 3, 3
+				w.Owner = rollout.Owner{Observed: true, Desired: 5, Updated: 3, Total: 5, Available: 5, ByTemplate: true, Partition: 2}
+			}))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+			w := s.rolled("x", newHash)
+			w.Pods, w.Ready, w.Owner.Updated = 3, 2, 3
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight)
+			w.Ready = 3
+			s.want(s.pass(time.Second).next(), v1alpha1.Converged)
+		},
+		"and its pods are evicted while those are available too that are no members": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) {
+				w.StalePods, w.Pods, w.Ready, w.Owner.Desired, w.Owner.Available = w.StalePods[:1], 1, 1, 3, 2
+			}))
+			d := s.next()
+			s.want(d, v1alpha1.CanaryInFlight)
+			if m := d.State.InProgress[0].Message; !strings.Contains(m, "other pods") {
+				t.Errorf("it is not told what is waited for: %q", m)
+			}
+			w := s.workload("x")
+			w.Owner.Available = 3
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			current(w)
+			w.Pods, w.Ready = 0, 0 // its owner's status is older
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			w.Pods, w.Ready = 1, 1
+			s.want(s.pass(time.Second).next(), v1alpha1.Converged)
+		},
+		"but pods that came since the roll began are": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
+			s.next()
+			w := s.workload("x")
+			w.Owner.Desired, w.Owner.Updated, w.Owner.Total, w.Owner.Available, w.Pods, w.Ready = 3, 3, 3, 3, 3, 3
+			w.StalePods = w.StalePods[:1]
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			current(w)
+			w.Pods, w.Ready = 2, 2 // its owner's status is older
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			w.Pods, w.Ready = 3, 3
+			s.want(s.pass(time.Second).next(), v1alpha1.Converged)
+		},
+		"a workload that failed since its pods left the mesh is in order after as long": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) { w.StalePods = w.StalePods[:1] }))
+			s.next()
+			w := s.workload("x")
+			current(w)
+			w.Pods, w.Ready = 1, 1 // what took the place of the other is no member
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight)
+			s.want(s.pass(10*time.Minute).next(), v1alpha1.ProgressDeadlineExceeded)
+			d := s.pass(time.Minute).next()
+			s.want(d, v1alpha1.ProgressDeadlineExceeded) // it may still come
+			if !d.Again.Equal(s.now.Add(9 * time.Minute)) {
+				t.Errorf("decides again at %s", d.Again)
+			}
+			s.want(s.pass(9*time.Minute).next(), v1alpha1.Converged)
+		},
 
 		"a stale pod that is not ready holds up an ordered roll, and is evicted": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", ordered))

@@ -62,6 +62,9 @@ func (p *planner) follow(w *Workload, r *Roll) {
 	if n := p.left(w, r); n < r.Left {
 		r.Left, r.ProgressAt = n, p.now
 	}
+	if !w.Owner.ByPods { // of the others see reckon
+		r.Pods = max(r.Pods, w.Pods)
+	}
 	if r.Verb == v1alpha1.VerbEvict || w.Owner.Lags {
 		return
 	}
@@ -230,9 +233,27 @@ func (p *planner) settleFailures() {
 		case p.state.roll(f.Key) != nil: // it is tried again
 		case w == nil || w.Block.Reason != "":
 			p.state.clearFailure(f.Key)
-		case len(w.StalePods) == 0 && whole(w):
+		case len(w.StalePods) == 0 && p.inOrder(w, &f):
 			p.state.clearFailure(f.Key)
 			p.completed(w)
 		}
 	}
+}
+
+// inOrder reports whether a workload that failed is as it should be. Where there
+// are fewer member pods than its owner should have, those that are missing may be
+// no members, as of a workload that left the mesh, or still to come: only time
+// can tell.
+func (p *planner) inOrder(w *Workload, f *Failure) bool {
+	switch {
+	case w.Terminating > 0 || !w.Owner.complete():
+		return false
+	case w.Ready >= w.Owner.Desired-w.Owner.Unreachable:
+		return true
+	case w.Ready < w.Pods:
+		return false
+	}
+	at := f.Since.Add(p.facts.Policy.ProgressDeadline)
+	p.again(at)
+	return !p.now.Before(at)
 }

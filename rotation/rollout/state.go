@@ -41,7 +41,8 @@ type Roll struct {
 	// server's clock, or when its operator was asked: pods created later are the
 	// roll's own.
 	Before time.Time
-	// Pods is how many pods it had at that moment, terminating ones included.
+	// Pods is how many pods it had at that moment, terminating ones included, or
+	// later at any other: so many are expected of it when it is done.
 	Pods int
 	// Applied says that the mark, the restart time or the annotation was seen on
 	// the owner.

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -226,6 +228,10 @@ func (r Reader) replicaSet(ctx context.Context, o *Owner) error {
 	}
 	r.describe(o, &s, &s.Spec.Template)
 	o.Spec.Desired = desired(s.Spec.Replicas)
+	if ref := metav1.GetControllerOf(&s); ref != nil {
+		gv, _ := schema.ParseGroupVersion(ref.APIVersion) // none is a group that no known kind has
+		o.Spec.ControlledBy = rollout.Key{Group: gv.Group, Kind: ref.Kind, Namespace: s.Namespace, Name: ref.Name}
+	}
 	o.State = withoutRollout(s.Status.ObservedGeneration >= s.Generation, o.Spec.Desired, int(s.Status.Replicas), int(s.Status.AvailableReplicas))
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -32,6 +34,42 @@ func TestWhatIsExpectedOfAnOwnerThatIsNotRead(t *testing.T) {
 			}
 			if diff := cmp.Diff(Owner{Spec: rollout.OwnerSpec{Key: key, Found: true}, State: c.want}, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A Deployment that the cache does not show yet is taken for one that is gone:
+// then its ReplicaSets are looked at, and live they name it.
+func TestAReplicaSetNamesWhatControlsIt(t *testing.T) {
+	key := rollout.Key{Group: "apps", Kind: "ReplicaSet", Namespace: "shop", Name: "web-abc"}
+	for name, c := range map[string]struct {
+		refs []metav1.OwnerReference
+		want rollout.Key
+	}{
+		"a Deployment": {
+			[]metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", Controller: new(true)}},
+			rollout.Key{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"},
+		},
+		"an unknown kind": {
+			[]metav1.OwnerReference{{APIVersion: "example.org/v1beta1", Kind: "Canary", Name: "web", Controller: new(true)}},
+			rollout.Key{Group: "example.org", Kind: "Canary", Namespace: "shop", Name: "web"},
+		},
+		"an owner that does not control it":                   {[]metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}}, rollout.Key{}},
+		"none, as when its Deployment was deleted without it": {nil, rollout.Key{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scheme := runtime.NewScheme()
+			if err := appsv1.AddToScheme(scheme); err != nil {
+				t.Fatal(err)
+			}
+			rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, OwnerReferences: c.refs}}
+			got, err := reader(fake.NewClientBuilder().WithScheme(scheme).WithObjects(rs).Build(), nil).Read(t.Context(), key, Surroundings{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got.Spec.ControlledBy); diff != "" || !got.Spec.Found {
+				t.Errorf("found: %t; controlled by (-want +got):\n%s", got.Spec.Found, diff)
 			}
 		})
 	}

@@ -51,6 +51,9 @@ type OwnerSpec struct {
 	// proxy and its bundle itself, and rollout-strategy Evict.
 	OptedOut, Paused, ManuallyInjected, EvictOnly bool
 	Desired, Partition                            int
+	// ControlledBy is the object that controls a ReplicaSet and has the say in how
+	// its pods are replaced; empty for a bare one.
+	ControlledBy Key
 }
 
 // VerbFor returns how the pods of an owner are replaced, or why they are not
@@ -64,7 +67,7 @@ func VerbFor(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	}
 	switch o.Key.BuiltIn() {
 	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Rollout":
-		return verbForController(o)
+		return verbForController(o, p)
 	case "Job":
 		return evictIf(p.EvictJobs, Hold{v1alpha1.JobPod, "it is waited for to end by itself; set spec.rollout.policies.jobs to Evict to replace it"})
 	case "Pod":
@@ -93,12 +96,14 @@ func verbForOther(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	}
 }
 
-func verbForController(o OwnerSpec) (v1alpha1.Verb, Hold) {
+func verbForController(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	switch {
 	case !o.Found:
 		return "", Hold{v1alpha1.UnknownOwner, "its owner does not exist; delete the pods or create the owner again"}
 	case o.Desired == 0:
 		return "", Hold{v1alpha1.ScaledToZero, "it is scaled to zero: its pods go by themselves"}
+	case o.ControlledBy.Kind != "":
+		return verbForControlled(o.ControlledBy, p)
 	case o.Paused && !o.EvictOnly:
 		return "", Hold{v1alpha1.WorkloadPaused, "it is paused; resume it, or set reanchor.dev/rollout-strategy to Evict"}
 	case o.Key.Kind == "Rollout" && !o.EvictOnly:
@@ -108,6 +113,18 @@ func verbForController(o OwnerSpec) (v1alpha1.Verb, Hold) {
 	default:
 		return v1alpha1.VerbRestart, Hold{}
 	}
+}
+
+// verbForControlled is for a ReplicaSet that an object controls which was not
+// found by the name of the ReplicaSet: of a kind that is known it shows by and by,
+// with the user's word on how it is rolled; else the ReplicaSet is not its own.
+func verbForControlled(by Key, p Policy) (v1alpha1.Verb, Hold) {
+	if by.BuiltIn() != "" {
+		return "", Hold{v1alpha1.UnknownOwner, fmt.Sprintf(
+			"the %s %s that controls it was not found by the name of the ReplicaSet; if this lasts, restart that, or delete the ReplicaSet if there is none", by.Kind, by.Name)}
+	}
+	return evictIf(p.EvictUnmanaged, Hold{v1alpha1.UnknownOwner, fmt.Sprintf(
+		"it is not known how the %s that controls it is restarted; restart it, or set spec.rollout.policies.unmanaged to Evict", by.Kind)})
 }
 
 func byTemplate(kind string) bool {

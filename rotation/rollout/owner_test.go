@@ -31,6 +31,11 @@ func TestAnOwnerDecidesHowItsPodsAreReplaced(t *testing.T) {
 	none := func(o *rollout.OwnerSpec) { o.Desired = 0 }
 	partition := func(n int) func(*rollout.OwnerSpec) { return func(o *rollout.OwnerSpec) { o.Partition = n } }
 	group := func(g string) func(*rollout.OwnerSpec) { return func(o *rollout.OwnerSpec) { o.Key.Group = g } }
+	controlledBy := func(group, kind string) func(*rollout.OwnerSpec) {
+		return func(o *rollout.OwnerSpec) {
+			o.ControlledBy = rollout.Key{Group: group, Kind: kind, Namespace: "a", Name: "y"}
+		}
+	}
 	unreadable := func(o *rollout.OwnerSpec) { o.Unreadable = "it is forbidden" }
 	all := rollout.Policy{EvictBarePods: true, EvictJobs: true, EvictUnmanaged: true, Operators: simOperators()}
 	configured := rollout.Policy{Operators: simOperators()}
@@ -48,6 +53,9 @@ func TestAnOwnerDecidesHowItsPodsAreReplaced(t *testing.T) {
 		"an OnDelete StatefulSet is evicted":                                {owner: spec("StatefulSet", strategy(rollout.OnDelete)), verb: v1alpha1.VerbEvict},
 		"an OnDelete DaemonSet is evicted":                                  {owner: spec("DaemonSet", strategy(rollout.OnDelete)), verb: v1alpha1.VerbEvict},
 		"a bare ReplicaSet is evicted":                                      {owner: spec("ReplicaSet"), verb: v1alpha1.VerbEvict},
+		"a ReplicaSet of a Deployment that is not seen is left alone":       {owner: spec("ReplicaSet", controlledBy("apps", "Deployment")), policy: all, block: v1alpha1.UnknownOwner},
+		"a ReplicaSet of an unknown kind is reported":                       {owner: spec("ReplicaSet", controlledBy("example.org", "Deployment")), block: v1alpha1.UnknownOwner},
+		"a ReplicaSet of an unknown kind is evicted when allowed":           {owner: spec("ReplicaSet", controlledBy("example.org", "Canary")), policy: rollout.Policy{EvictUnmanaged: true}, verb: v1alpha1.VerbEvict},
 		"a ReplicationController is evicted":                                {owner: spec("ReplicationController"), verb: v1alpha1.VerbEvict},
 		"rollout-strategy Evict spares the template":                        {owner: spec("Deployment", evictOnly), verb: v1alpha1.VerbEvict},
 		"a StatefulSet with a partition is rolled by its template above it": {owner: spec("StatefulSet", partition(2)), verb: v1alpha1.VerbRestart},

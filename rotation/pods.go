@@ -82,7 +82,9 @@ func latest(a, b time.Time) time.Time {
 }
 
 func (s *surveyor) addStale(w *rollout.Workload, p inventory.Pod) {
-	w.StalePods = append(w.StalePods, podOf(p))
+	pod := podOf(p)
+	pod.LeafOnly = !p.Class.Stale() && s.restart.outlived(p)
+	w.StalePods = append(w.StalePods, pod)
 	s.revisions[w.Key] = p.Revision
 	w.Expired = w.Expired || p.Class == mesh.ClassExpired
 	w.Broken = w.Broken || s.isBroken(p.Trust)

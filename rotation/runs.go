@@ -42,10 +42,15 @@ func (o *observation) restart(now time.Time) restart {
 // wanted reports whether a rotation wants the pod replaced. One that carries the
 // mark of the bundle in force has been replaced for it already.
 func (s restart) wanted(p inventory.Pod, current bundle.Set) bool {
-	if !s.before.IsZero() && p.CreatedAt.Before(s.before) {
+	if s.outlived(p) {
 		return true
 	}
 	return s.unknown && p.ControlPlane && p.Class == mesh.ClassUnknown && !strings.HasPrefix(p.RestartedFor, current.Hash())
+}
+
+// outlived reports whether a pod may hold a leaf that is to go.
+func (s restart) outlived(p inventory.Pod) bool {
+	return !s.before.IsZero() && p.CreatedAt.Before(s.before)
 }
 
 // any reports whether a pod of the workload may be wanted.

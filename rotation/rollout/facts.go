@@ -163,6 +163,9 @@ type Pod struct {
 	RestartedFor string
 	// Ordinal orders the pods of a StatefulSet; 0 for others.
 	Ordinal int
+	// LeafOnly says of a stale pod that it carries the bundle, and is to be replaced
+	// for the age of its leaf: so it shows of no roll that it did not succeed.
+	LeafOnly bool
 }
 
 // Owner is the state of a workload's own rollout as its status tells it.

@@ -533,6 +533,38 @@ func TestARollTakesItsCourse(t *testing.T) {
 			}
 			s.want(s.next(), v1alpha1.StillStale)
 		},
+		"pods that are replaced for their leaves alone are no proof that a roll did not succeed": func(t *testing.T) {
+			for mark, tries := range map[string]int{newHash: 0, newHash + ".3": 3} {
+				s := newScript(t, stale("a", "x"))
+				s.facts.Policy.MaxAttempts = max(tries, 1)
+				if tries > 0 {
+					s.facts.State = rollout.State{BundleHash: newHash, Attempts: []rollout.Attempts{{Key: s.workload("x").Key, Count: tries}}}
+				}
+				s.staleAgain("x", mark)
+				for i := range s.workload("x").StalePods {
+					s.workload("x").StalePods[i].LeafOnly = true
+				}
+				again := map[string]string{newHash: newHash + ".2", newHash + ".3": newHash + ".4"}[mark]
+				s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x "+again)
+				s.pass(time.Minute).rolled("x", again)
+				d := s.next()
+				s.want(d, v1alpha1.Converged)
+				s.pass(time.Minute).staleAgain("x", again) // but this is one
+				if d := s.next(); len(d.State.Failed) != 1 || len(d.Actions) > 0 {
+					t.Errorf("after %d tries: %+v", tries, d)
+				}
+			}
+		},
+		"a roll that was under way when leaves began to count is none either": func(t *testing.T) {
+			s := newScript(t, stale("a", "x"))
+			s.facts.Policy.MaxAttempts = 1
+			s.next()
+			s.pass(time.Minute).staleAgain("x", newHash)
+			for i := range s.workload("x").StalePods {
+				s.workload("x").StalePods[i].LeafOnly = true
+			}
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new.2")
+		},
 		"retired pods that come back retired are left": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", retired, verb(v1alpha1.VerbEvict)))
 			s.facts.Policy.Retired = v1alpha1.RetiredAlways

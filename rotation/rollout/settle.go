@@ -126,6 +126,10 @@ func (p *planner) settleUnwanted(w *Workload, r *Roll) {
 // comeBack ends a roll whose new pods are stale too. The workload is a
 // candidate again, for the next attempt under all the rules for a start.
 func (p *planner) comeBack(w *Workload, r *Roll) {
+	if onlyLeaves(w) { // it is the age of leaves that counts since
+		p.state.endRoll(r.Key)
+		return
+	}
 	a := p.state.attempts(r.Key)
 	a.Count, a.LastAt = max(a.Count, 1), p.now
 	p.state.endRoll(r.Key)

@@ -1,14 +1,28 @@
 package nudge
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -113,5 +127,43 @@ func TestAnOwnerThatIsRefusedAgainAndAgainIsWokenEverMoreRarely(t *testing.T) {
 	clock.Step(forgetAfter + time.Second)
 	if !n.due(web) {
 		t.Error("after a long rest an owner is woken at once")
+	}
+}
+
+// The error of a look is logged.
+func TestWhatIsLoggedOfARefusalQuotesNoCertificate(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	const certificate = "-----BEGIN CERTIFICATE-----\nMIIB"
+	answer := apierrors.NewInvalid(schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}, "web-1",
+		field.ErrorList{field.Invalid(field.NewPath("spec"), certificate, "no")})
+	for name, calls := range map[string]interceptor.Funcs{
+		"waking": {Apply: func(context.Context, client.WithWatch, runtime.ApplyConfiguration, ...client.ApplyOption) error {
+			return answer
+		}},
+		"reading": {Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return answer
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lacking := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-1"}, Spec: appsv1.ReplicaSetSpec{Replicas: new(int32(1))}}
+			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(lacking).WithInterceptorFuncs(calls).Build()
+			recorder := events.NewFakeRecorder(1)
+			refusal := Refusal{Owner: Owner{"ReplicaSet", "shop", "web-1"}, At: now.Add(-time.Minute), Unanswered: true}
+			n := &Nudger{
+				Client: c, Live: c, Clock: clocktesting.NewFakeClock(now), Recorder: recorder,
+				Answers:  func(context.Context) error { return nil },
+				refusals: map[Owner]Refusal{refusal.Owner: refusal}, woken: map[Owner]wake{},
+			}
+			err := n.look(t.Context())
+			if err == nil || bundle.QuotesPEM(err.Error()) || !strings.Contains(err.Error(), name+" ReplicaSet shop/web-1: Invalid; the message is left out") {
+				t.Errorf("the error is %v", err)
+			}
+			if len(recorder.Events) > 0 || len(n.refusals) != 1 {
+				t.Errorf("%d events tell of a wake that was not, and %d refusals are remembered", len(recorder.Events), len(n.refusals))
+			}
+		})
 	}
 }

@@ -11,13 +11,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/owner"
 )
 
 // manager owns the annotation. It is not the manager that rolls: an apply of
 // that one without its mark would take the mark back, which is a roll.
 const manager = v1alpha1.FieldManager + "-nudge"
 
-// wake writes the annotation, if the owner still lacks pods.
+// wake writes the annotation, if the owner still lacks pods. What the API server
+// answers is not wrapped: an admission rule of somebody else's may quote a
+// certificate of the owner's pods, and the error is logged.
 func (n *Nudger) wake(ctx context.Context, a Action) error {
 	object := objectOf(a.Owner)
 	if object == nil {
@@ -28,7 +31,7 @@ func (n *Nudger) wake(ctx context.Context, a Action) error {
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
-		return fmt.Errorf("reading %s %s/%s: %w", a.Owner.Kind, a.Owner.Namespace, a.Owner.Name, err)
+		return fmt.Errorf("reading %s %s/%s: %s", a.Owner.Kind, a.Owner.Namespace, a.Owner.Name, owner.Refusal(err))
 	case !lacksPods(object):
 		return nil
 	}
@@ -45,7 +48,7 @@ func (n *Nudger) wake(ctx context.Context, a Action) error {
 			"woken from back-off: the reason for which its pods were refused is gone")
 	}
 	if err != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("waking %s %s/%s: %w", a.Owner.Kind, a.Owner.Namespace, a.Owner.Name, err)
+		return fmt.Errorf("waking %s %s/%s: %s", a.Owner.Kind, a.Owner.Namespace, a.Owner.Name, owner.Refusal(err))
 	}
 	return nil
 }

@@ -83,11 +83,14 @@ func (p *planner) sortOne(w *Workload) {
 
 // takesPlace reports whether pods of the workload are being replaced, whoever
 // asked for it, so that it counts in the budget. Of one that is no concern of
-// ours a pod that terminates is none. A rollout that is stalled replaces nothing:
-// if it counted, a few of them would keep those from being healed that hold up
-// others, themselves included.
+// ours a pod that terminates is none. A rollout that came to a halt replaces
+// nothing: if it counted, a few of them, such as of an image that does not exist,
+// would keep all others from being rolled, and from being healed, for ever.
 func (p *planner) takesPlace(w *Workload, concern bool) bool {
-	return p.rollsOn(w) || w.Terminating > 0 && concern
+	if w.Terminating > 0 && concern {
+		return true
+	}
+	return p.rollsOn(w) && (w.Terminating > 0 || !p.halted(w))
 }
 
 // blocked reports a workload that is not to be rolled. In the control plane it
@@ -223,70 +226,18 @@ func (p *planner) rollsOn(w *Workload) bool { return w.Owner.rolling() && !p.sta
 // that do not become ready. It is not waited for: what it lacks may be the very
 // bundle that a roll brings.
 func (p *planner) stalled(w *Workload) bool {
-	if !w.Owner.Observed || w.Owner.Lags || !slices.ContainsFunc(w.StalePods, func(x Pod) bool { return !x.Ready }) {
+	return slices.ContainsFunc(w.StalePods, func(x Pod) bool { return !x.Ready }) && p.halted(w)
+}
+
+// halted reports whether the owner, which has seen what is asked of it, brought no
+// new pod for the progress deadline.
+func (p *planner) halted(w *Workload) bool {
+	if !w.Owner.Observed || w.Owner.Lags {
 		return false
 	}
 	at := w.NewestPod.Add(p.facts.Policy.ProgressDeadline)
 	p.again(at)
 	return !p.now.Before(at)
-}
-
-// consider makes the workload a candidate, or a failure when it has had all its
-// attempts. One that is in flight is counted already, and one whose template is
-// marked already goes on with the evictions.
-func (p *planner) consider(w *Workload, inPlace, begun bool) {
-	counted, marked := p.state.counted(w.Key), attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
-	tries := p.tried(w, begun)
-	spent := tries >= p.facts.Policy.MaxAttempts && !onlyLeaves(w)
-	if spent {
-		p.fail(w, v1alpha1.StillStale, tries)
-	}
-	failed := p.state.failure(w.Key) != nil
-	if !failed || w.Wave == 0 {
-		p.reach(w.Wave)
-	}
-	if spent {
-		return
-	}
-	c := candidate{w: w, verb: w.Verb, attempt: max(counted.Count, marked) + 1, tries: nextTry(w, tries), again: failed, counted: inPlace}
-	switch {
-	case begun:
-		c.attempt, c.marked = marked, true
-	case c.verb == v1alpha1.VerbRestart && counted.Reverts >= maxReverts:
-		c.verb = v1alpha1.VerbEvict
-	}
-	p.candidates = append(p.candidates, c)
-}
-
-// onlyLeaves reports whether the workload is to be rolled for its leaves alone.
-// That is no attempt to bring it the bundle, which its pods carry, and it ends by
-// itself: a pod that is created now has a new leaf.
-func onlyLeaves(w *Workload) bool {
-	return len(w.StalePods) > 0 && !slices.ContainsFunc(w.StalePods, func(x Pod) bool { return !x.LeafOnly })
-}
-
-// nextTry is the number of the next try after so many.
-func nextTry(w *Workload, tries int) int {
-	if onlyLeaves(w) {
-		return max(tries, 1)
-	}
-	return tries + 1
-}
-
-// tried is how often the workload was rolled for this bundle, without what has
-// begun: by the state, or by its mark when the state does not tell.
-func (p *planner) tried(w *Workload, begun bool) int {
-	if n := p.state.counted(w.Key).Count; n > 0 || begun || !p.sincePublished(w.StalePods) {
-		return n
-	}
-	return attemptOf(w.RestartedFor, p.facts.Bundle.Hash)
-}
-
-// sincePublished reports whether one of the pods that lack the bundle was created
-// since it was published. If none was, a mark of this bundle is from an earlier time
-// that the same bundle was in force, and no attempt of now.
-func (p *planner) sincePublished(pods []Pod) bool {
-	return slices.ContainsFunc(pods, func(x Pod) bool { return !x.LeafOnly && !x.CreatedAt.Before(p.facts.Bundle.PublishedAt) })
 }
 
 // fits reports whether the budget has room for a candidate.

@@ -16,7 +16,8 @@
 //   - then the waves, one after the other; in each a canary alone, then 2, 4, 8
 //     ... workloads up to the budget, the most urgent first;
 //   - a rollout that somebody else began is waited for and counts in the budget,
-//     but one that is stuck on stale pods takes up none, and is healed by a roll;
+//     but one that brings no new pods any more takes up none, and where it is stuck
+//     on stale pods is healed by a roll;
 //   - pods that a StatefulSet's controller does not replace although the template is
 //     marked are evicted: those below the partition, and stale ones that are not
 //     ready, for which the policy OrderedReady waits without end;

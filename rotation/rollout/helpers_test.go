@@ -137,6 +137,12 @@ func verb(v v1alpha1.Verb) func(*rollout.Workload) {
 	}
 }
 
+// busy shows it in the middle of a rollout, whose newest pod is a minute old.
+func busy(w *rollout.Workload) { w.Owner.Updated, w.NewestPod = 1, noon.Add(-time.Minute) }
+
+// halted shows it in a rollout that has brought no pod for ten minutes.
+func halted(w *rollout.Workload) { w.Owner.Updated, w.NewestPod = 1, noon.Add(-10*time.Minute) }
+
 // argo makes it an Argo Rollout of ten pods, two of which are stale.
 func argo(w *rollout.Workload) {
 	verb(v1alpha1.VerbRestartAt)(w)

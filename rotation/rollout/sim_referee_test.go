@@ -124,11 +124,11 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 }
 
 // stalled says whether a rollout may have been seen to have come to a halt: it
-// brought no pod for long, and a stale pod was not ready.
+// brought no pod for long, and none was seen to terminate.
 func (w *world) stalled(i int, begun time.Time) bool {
 	seen := begun.Add(-simLag)
-	return w.newest(i, seen).Before(begun.Add(w.clockMargin()-w.deadline())) && slices.ContainsFunc(w.pods, func(p simPod) bool {
-		return p.owner == i && (!p.ready || p.readyAt.After(seen)) && (w.stale(&p) || w.publishedAt.After(seen))
+	return w.newest(i, seen).Before(begun.Add(w.clockMargin()-w.deadline())) && !slices.ContainsFunc(w.pods, func(p simPod) bool {
+		return p.owner == i && p.terminating && p.endsSince.Before(seen) && !w.unreachable(&p)
 	})
 }
 

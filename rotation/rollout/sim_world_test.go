@@ -36,6 +36,7 @@ type simPod struct {
 	// stale: it restarted with a bundle that is not in force any more.
 	never, dead     bool
 	readyAt, goneAt time.Time
+	endsSince       time.Time // when it began to terminate
 }
 
 type simOwner struct {
@@ -285,7 +286,7 @@ func (w *world) terminate(p *simPod) {
 		return
 	}
 	w.logf("pod %d of %s terminates (%s, ready=%t)", p.id, w.owners[p.owner].key, p.rev, p.ready)
-	p.terminating, p.goneAt = true, w.now.Add(w.between(0, 40*time.Second))
+	p.terminating, p.endsSince, p.goneAt = true, w.now, w.now.Add(w.between(0, 40*time.Second))
 	w.dirty = true
 }
 

@@ -62,7 +62,7 @@ func (p *planner) abort() {
 		p.decide(v1alpha1.Aborted, "the rotation was aborted before it changed anything")
 		return
 	}
-	if p.anchorInFlight() || !p.turnBack() || p.touched() && !(p.confirm(p.state.From) && p.drained()) || !p.withdraw() {
+	if p.anchorInFlight() || !(p.turnBack() || p.rescued()) || p.touched() && !(p.confirm(p.state.From) && p.drained()) || !p.withdraw() {
 		return
 	}
 	p.state.end(Failed, p.now)
@@ -102,14 +102,15 @@ func (p *planner) anySignedByOther() bool {
 // touched reports whether an issuer may have been signed by the new anchor.
 func (p *planner) touched() bool { return !p.state.SwitchIntendedAt.IsZero() }
 
-// withdraw drops the new anchor from the bundle. In place it stays there, since
-// the anchor's Secret is a source: pods may trust it, nothing is signed by it.
+// withdraw drops the new anchor from the bundle. In place it stays there, whoever
+// writes the bundle, since it stays in the anchor's Secret (see needed): pods may
+// trust it, nothing is signed by it.
 func (p *planner) withdraw() bool {
-	if p.facts.Policy.inPlace() && !p.facts.Policy.writesBundle() {
+	if p.facts.Policy.inPlace() {
 		return true
 	}
 	from := bundle.FromAnchors(p.state.From.Anchor)
-	others := p.view.own.Minus(from).Intersect(p.facts.Bundle.Set.Union(p.labelled()))
+	others := p.view.own.Minus(from).Intersect(p.facts.Bundle.Set.Union(p.labelled()).Union(p.facts.Carrier.Set))
 	if p.touched() || others.Empty() {
 		if !p.dropAll(from) {
 			return false

@@ -57,7 +57,7 @@ func (p *planner) confirm(to *Replaced) bool {
 // carry the run's mark, all Ready.
 func (p *planner) restarted(to *Replaced) bool {
 	id := p.facts.Identity
-	mark := p.token(to)
+	mark := p.mark(to)
 	switch {
 	case !id.Known:
 		return p.block(v1alpha1.NotObserved, "the signing service could not be read")
@@ -74,6 +74,12 @@ func (p *planner) restarted(to *Replaced) bool {
 	default:
 		return p.allMarked(mark) && p.live()
 	}
+}
+
+// mark is what proves that a pod started after the issuer was switched: of a run
+// that had to switch it a second time the first proof is none.
+func (p *planner) mark(to *Replaced) string {
+	return fmt.Sprintf("%s.%d", p.token(to), p.state.SwitchedAt.Unix())
 }
 
 // allMarked reports whether there are no pods of the signing service but Ready

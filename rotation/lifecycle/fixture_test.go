@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -126,7 +127,12 @@ func (x *fixture) switched() {
 // confirmed has every replica of the signing service restarted.
 func (x *fixture) confirmed() {
 	x.switched()
-	x.Identity.Mark = x.Pointer.Token
+	x.restarted()
+}
+
+// restarted has them carry the mark of the last switch.
+func (x *fixture) restarted() {
+	x.Identity.Mark = fmt.Sprintf("%s.%d", x.Pointer.Token, x.Run.State.SwitchedAt.Unix())
 	x.Identity.Pods = []lifecycle.IdentityPod{{Name: "id-1", Mark: x.Identity.Mark, Ready: true}}
 }
 

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -18,9 +19,16 @@ func (p *planner) hold() {
 }
 
 func (p *planner) setHold(c *Certificate, on bool) {
-	if c.CanHold && c.Held != on && (on || !p.paused) {
+	if c.CanHold && c.Held != on && (on || !p.paused && !p.overwriting()) {
 		p.standing = append(p.standing, onCertificate(HoldRenewal, c, on))
 	}
+}
+
+// overwriting reports whether the anchor's Secret is about to hold another key
+// (InPlace): what is signed from then on, and what its old key was, shows only
+// afterwards. It was asked for, and comes whatever becomes of the run.
+func (p *planner) overwriting() bool {
+	return p.facts.Policy.inPlace() && slices.ContainsFunc(p.facts.Anchors, func(c Certificate) bool { return c.Issuing })
 }
 
 // beforeSwitch reports whether an active run is between its decision for a new
@@ -91,7 +99,7 @@ func (p *planner) inTheWay(to bundle.Anchor) []Blocked {
 // to it any more.
 func (p *planner) keepOrDrop() {
 	k := p.facts.Kept
-	if !k.Exists || p.active() || p.facts.parked() || !p.facts.Pointer.Known || p.facts.anySignedBy(k.Anchor) && p.facts.midway() {
+	if !k.Exists || p.active() || p.overwriting() || p.facts.parked() || !p.facts.Pointer.Known || p.facts.anySignedBy(k.Anchor) && p.facts.midway() {
 		return
 	}
 	p.standing = append(p.standing, Action{Verb: DropKept, Secret: k.SecretName, ResourceVersion: k.ResourceVersion})

@@ -73,6 +73,17 @@ func TestNext(t *testing.T) {
 			func(x *fixture) { x.Archive = lifecycle.Carrier{} },
 			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteArchive a"}},
 		},
+		"one that has expired is too, while it is in the bundle: its renewal waits for that": {
+			func(x *fixture) {
+				x.inPlace()
+				x.endsAt(now.Add(-time.Minute))
+				x.Archive = lifecycle.Carrier{}
+				x.begin(v1alpha1.PhaseNewAnchor)
+				x.Run.State.Path = v1alpha1.PathRecover
+			},
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.KeepingOldAnchor, Does: []string{
+				"WriteArchive a", "HoldRenewal issuer on", "HoldRenewal mesh-anchor-1 on"}},
+		},
 		"an anchor that signed the issuer and whose Secret was renewed is put back": {
 			func(x *fixture) { x.Anchors[0].Issued, x.Archive.Set = &x.b, set(x.a, x.b) },
 			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteCarrier a", "HoldRenewal issuer on"}},
@@ -532,6 +543,73 @@ func TestNext(t *testing.T) {
 			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseRolling); x.keep(); x.Run.Abort = true },
 			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-kept"}},
 		},
+		"it leaves the new anchor in the bundle, also where Reanchor writes that": {
+			func(x *fixture) {
+				x.inPlace()
+				x.Policy.Writer = v1alpha1.BundleWriterReanchor
+				x.begin(v1alpha1.PhaseRolling)
+				x.keep()
+				x.Run.Abort = true
+				x.turnedBack()
+				x.Pointer.SecretName, x.Carrier = "mesh-anchor-kept", lifecycle.Carrier{}
+			},
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.Aborted, Does: []string{
+				"HoldRenewal issuer off", "HoldRenewal mesh-anchor-1 off"}},
+		},
+		"it does not wait for a pod: the next renewal would be signed by the new anchor": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseRolling)
+				x.keep()
+				x.Run.Abort = true
+				x.unknown()
+			},
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.SwitchingIssuer, Does: []string{"PointIssuer mesh-anchor-kept"}},
+		},
+		"suspended on the way back, an issuer that nears its end is left to the kept copy": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseRolling)
+				x.keep()
+				x.turnedBack()
+				x.Pointer.SecretName, x.Pointer.Token = "mesh-anchor-1", ""
+				x.Run.Abort, x.Run.Suspend = true, true
+				x.Issuers[0].Issued.NotAfter = now.Add(2 * time.Hour)
+			},
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.IssuerRenewsTooSoon, Does: []string{"PointIssuer mesh-anchor-kept"}},
+		},
+		"an anchor that is being issued is waited for, and nothing is released meanwhile": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseNewAnchor)
+				x.keep()
+				x.held(true)
+				x.Anchors[0].Issuing, x.Run.Abort = true, true
+			},
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.AnchorIssuing},
+		},
+		"nor when the run is deleted then: the copy of the old key stays": {
+			func(x *fixture) {
+				x.inPlace()
+				x.begin(v1alpha1.PhaseNewAnchor)
+				x.keep()
+				x.held(true)
+				x.Anchors[0].Issuing, x.Run.Deleting = true, true
+			},
+			outcome{Phase: v1alpha1.PhaseNewAnchor, Reason: v1alpha1.Standing},
+		},
+		"a generation that lost its label is labelled before the issuer is switched": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseSwitchIssuer); x.widened(); x.Anchors[1].Labelled = false },
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.WaitingForBundle, Does: []string{"LabelAnchor mesh-anchor-2 on"}},
+		},
+		"an issuer that had to be switched again is confirmed again": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseConfirmIssuer)
+				x.confirmed()
+				x.Run.State.SwitchedAt = now.Add(-30 * time.Minute)
+			},
+			outcome{Phase: v1alpha1.PhaseConfirmIssuer, Reason: v1alpha1.ConfirmingIssuer, Does: []string{"RestartIdentity linkerd-identity"}},
+		},
 		"a suspended rotation writes nothing of its own": {
 			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.Run.Suspend = true },
 			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.Suspended},
@@ -592,6 +670,13 @@ func (x *fixture) held(seen bool) {
 	}
 }
 
+// unknown adds a pod of which nobody can tell what it trusts.
+func (x *fixture) unknown() {
+	p := pod("odd", x.a)
+	p.Trust = &mesh.Trust{Why: "nobody looked"}
+	x.Pods = append(x.Pods, p)
+}
+
 func (x *fixture) addBare() {
 	p := pod("bare", x.a)
 	p.NotRolled = v1alpha1.BarePod
@@ -611,8 +696,7 @@ func (x *fixture) turnedBack() {
 func (x *fixture) drainedBack() {
 	s := &x.Run.State
 	s.SwitchIntendedAt, s.SwitchedAt, s.InUseAt = now.Add(-40*time.Hour), now.Add(-31*time.Hour), now.Add(-30*time.Hour)
-	x.Identity.Mark = x.Pointer.Token
-	x.Identity.Pods = []lifecycle.IdentityPod{{Name: "id-1", Mark: x.Identity.Mark, Ready: true}}
+	x.restarted()
 	x.Bundle.Set, x.Anchors[1].Labelled = set(x.a, x.foreign), false
 	x.Earlier = []lifecycle.Earlier{{SignedBy: set(x.b), LeavesUntil: now.Add(time.Hour)}}
 }

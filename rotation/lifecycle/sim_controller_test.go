@@ -387,16 +387,23 @@ func (w *world) taken(c *lifecycle.Certificate) {
 	}
 }
 
-// unread hides now and then what a Certificate issued while the next is on its
-// way: cert-manager has deleted its request by then.
+// unread hides now and then what a Certificate issued: often while the next is on
+// its way, when cert-manager has deleted its request, and sometimes when somebody
+// else has.
 func (w *world) unread(f *lifecycle.Facts) {
-	if c := &f.Issuers[0]; c.Issuing && w.rng.IntN(3) == 0 {
+	hidden := func(c *lifecycle.Certificate) bool {
+		if c.Issuing {
+			return w.rng.IntN(3) == 0
+		}
+		return w.rng.IntN(300) == 0
+	}
+	if c := &f.Issuers[0]; hidden(c) {
 		c.Issued, c.SignedBy = nil, bundle.Set{}
 		w.taken(c)
 		w.tally["issuers unread"]++
 	}
 	for i := range f.Anchors {
-		if c := &f.Anchors[i]; c.Issuing && c.Issued != nil && w.rng.IntN(3) == 0 {
+		if c := &f.Anchors[i]; c.Issued != nil && hidden(c) {
 			c.Issued = nil
 			w.taken(c)
 			w.tally["anchors unread"]++

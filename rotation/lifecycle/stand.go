@@ -34,10 +34,11 @@ func (p *planner) unsourced(needed bundle.Set) {
 }
 
 // archive keeps the certificate of every own anchor: once a Secret is renewed,
-// nothing else has it. Those that expired and are in nobody's way are dropped.
+// nothing else has it. Those that expired and that nothing needs are dropped.
 func (p *planner) archive() {
 	have := p.facts.Archive.Set
-	idle := have.ExpiredAt(p.now).Minus(p.facts.Bundle.Set).Minus(p.view.signers)
+	want := have.Union(full(p.view.own))
+	idle := want.ExpiredAt(p.now).Minus(p.facts.Bundle.Set).Minus(p.view.signers)
 	if p.active() {
 		for _, r := range []*Replaced{p.state.From, p.state.To} {
 			if r.known() {
@@ -45,14 +46,7 @@ func (p *planner) archive() {
 			}
 		}
 	}
-	want := have
-	for _, a := range p.view.own.Minus(have).Anchors() {
-		if a.Certificate() != nil && !a.ExpiredAt(p.now) {
-			want = want.Union(bundle.FromAnchors(a))
-		}
-	}
-	want = want.Minus(idle)
-	if !want.Equal(have) {
+	if want = want.Minus(idle); !want.Equal(have) {
 		p.standing = append(p.standing, Action{Verb: WriteArchive, Set: want, ResourceVersion: p.facts.Archive.ResourceVersion})
 	}
 }

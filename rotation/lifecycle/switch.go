@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
-	"github.com/reanchor/reanchor/bundle"
 )
 
 // afterFence is how long after the fence the pods are listed that gate I1
@@ -63,7 +62,7 @@ func (p *planner) seeSwitched(to *Replaced) bool {
 
 // turnThrough makes the writes of a turn, each through the gate.
 func (p *planner) turnThrough(to *Replaced, secret string, moved bool) bool {
-	if committed := moved && !p.facts.Policy.inPlace(); !committed && !p.mayTurn(to, secret) {
+	if committed := moved && !p.facts.Policy.inPlace(); !committed && !p.mayTurn(to) {
 		return false
 	}
 	p.intend()
@@ -85,10 +84,11 @@ func (p *planner) intend() {
 }
 
 // mayTurn is everything that must hold before the signing anchor changes. On the
-// way back nothing changes but the token, when the old anchor signs already.
-func (p *planner) mayTurn(to *Replaced, secret string) bool {
+// way back it does not change where the old anchor has signed every issuer: to
+// wait for a pod then would leave the next renewal to the new one.
+func (p *planner) mayTurn(to *Replaced) bool {
 	fp := to.Anchor.Fingerprint
-	if p.backAlready(fp, secret) {
+	if p.aborting() && p.facts.allSignedBy(fp) {
 		return true
 	}
 	if flight := p.inFlight(); flight.Reason != "" {
@@ -97,6 +97,8 @@ func (p *planner) mayTurn(to *Replaced, secret string) bool {
 	switch {
 	case !p.facts.Bundle.Set.Contains(fp):
 		return p.wait(v1alpha1.WaitingForBundle, "the published bundle does not hold the anchor "+fp.Short())
+	case p.sourceless(p.state.From) || p.sourceless(p.state.To):
+		return p.wait(v1alpha1.WaitingForBundle, "an anchor of this run is in the bundle, and nothing brings it any more: its generation is labelled first")
 	case p.oldIsGone():
 		return p.wait(v1alpha1.WaitingForBundle, "the old anchor is gone from the published bundle, and leaves chain to it: it is put back first")
 	case !p.approved(v1alpha1.GateSwitchIssuer):
@@ -108,17 +110,22 @@ func (p *planner) mayTurn(to *Replaced, secret string) bool {
 	}
 }
 
+// sourceless reports whether trust-manager drops an anchor when it writes next:
+// somebody took the label off its generation (Generations).
+func (p *planner) sourceless(r *Replaced) bool {
+	if p.facts.Policy.inPlace() || p.facts.Policy.writesBundle() || !r.known() || p.facts.Carrier.Set.Contains(r.Anchor.Fingerprint) {
+		return false
+	}
+	c := p.facts.anchorCertificate(r.Anchor.Fingerprint)
+	return c != nil && !c.Labelled
+}
+
 // oldIsGone reports whether the old anchor is to be put back into the bundle
 // before the issuer is switched: new pods could not verify the leaves that live.
 func (p *planner) oldIsGone() bool {
 	from := p.state.From
 	return !p.aborting() && p.state.Path == v1alpha1.PathRotate && from.known() && from.Anchor.Certificate() != nil &&
 		!from.Anchor.ExpiredAt(p.now) && !p.facts.Bundle.Set.Contains(from.Anchor.Fingerprint)
-}
-
-// backAlready reports whether an abort finds the old anchor signing.
-func (p *planner) backAlready(fp bundle.Fingerprint, secret string) bool {
-	return p.aborting() && p.facts.allSignedBy(fp) && p.facts.Pointer.SecretName == secret
 }
 
 // hopeless reports whether the run is one of repair, and the mesh still broken.

@@ -112,7 +112,7 @@ func (p *planner) rescue() bool {
 // rescueSuspended does so for a run that goes no further: the renewals that it
 // holds back stay so, and an issuer that expires would end the whole mesh.
 func (p *planner) rescueSuspended() {
-	if p.beforeSwitch() && p.state.Path == v1alpha1.PathRotate {
+	if (p.beforeSwitch() || p.aborting()) && p.state.Path == v1alpha1.PathRotate {
 		p.rescue()
 	}
 }

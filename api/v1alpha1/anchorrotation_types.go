@@ -45,6 +45,7 @@ type AnchorRotationSpec struct {
 	// meshTrustRef names the MeshTrust.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="meshTrustRef cannot be changed: create another AnchorRotation"
+	// +kubebuilder:validation:XValidation:rule="self.name.size() <= 253 && self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="write the name of a MeshTrust, in lower-case letters, digits, hyphens and dots, such as linkerd",fieldPath=".name"
 	MeshTrustRef ClusterObjectRef `json:"meshTrustRef"`
 	// suspend stops every write of this rotation while true.
 	// +optional
@@ -91,24 +92,18 @@ type Approval struct {
 type Acknowledgement struct {
 	// namespace of the workload or pod.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=63
-	Namespace string `json:"namespace,omitempty"`
+	Namespace NamespaceName `json:"namespace,omitempty"`
 	// kind of the workload, or Pod.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z][-A-Za-z0-9]*$')",message="write the kind of a workload, such as Deployment, or Pod"
 	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind,omitempty"`
 	// name of the workload or pod.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name,omitempty"`
+	Name ObjectName `json:"name,omitempty"`
 	// node whose pods are meant, instead of a workload.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Node string `json:"node,omitempty"`
+	Node ObjectName `json:"node,omitempty"`
 }
 
 // Trigger is what opened a rotation: the value of TriggerLabel.

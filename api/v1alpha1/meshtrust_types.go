@@ -82,9 +82,7 @@ type MeshTrustSpec struct {
 	// before everything else and never seen by the webhooks. Default: the
 	// namespace of the bundle object; none for Generic.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="write the name of a namespace, such as linkerd"
-	// +kubebuilder:validation:MaxLength=63
-	ControlPlaneNamespace string `json:"controlPlaneNamespace,omitempty"`
+	ControlPlaneNamespace NamespaceName `json:"controlPlaneNamespace,omitempty"`
 
 	// bundle says where the mesh's trust bundle is published.
 	// +optional

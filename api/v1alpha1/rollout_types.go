@@ -92,13 +92,26 @@ const (
 	OutsideWindowsWhenBroken OutsideWindows = "WhenBroken"
 )
 
+// CronFields are the five fields of a schedule: minute, hour, day of the month,
+// month, weekday. The rules refuse numbers that robfig/cron, which reads them,
+// would refuse, so that whoever writes one learns it at once; what they let pass
+// and it does not, such as "5-1", is InvalidSpec. An alias, as NamespaceName is.
+//
+// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9*/,-]+ +[0-9*/,-]+ +[0-9*/,?-]+ +([0-9*/,-]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))+ +([0-9*/,?-]|(?i:sun|mon|tue|wed|thu|fri|sat))+$')",message="write five cron fields (minute hour day month weekday), such as \"0 22 * * 1-5\""
+// +kubebuilder:validation:XValidation:rule="!self.matches('^([^ ]*[,-])?0*([6-9][0-9]|[1-9][0-9][0-9])')",message="write minutes from 0 to 59"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[^ ]+ +([^ ]*[,-])?0*(2[4-9]|[3-9][0-9]|[1-9][0-9][0-9])')",message="write hours from 0 to 23"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^([^ ]+ +){2}([^ ]*[,-])?(0*(3[2-9]|[4-9][0-9]|[1-9][0-9][0-9])|0+([^0-9]|$))')",message="write days of the month from 1 to 31"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^([^ ]+ +){3}([^ ]*[,-])?(0*(1[3-9]|[2-9][0-9]|[1-9][0-9][0-9])|0+([^0-9]|$))')",message="write months from 1 to 12, or from JAN to DEC"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^([^ ]+ +){4}([^ ]*[,-])?0*([7-9]|[1-9][0-9])')",message="write weekdays from 0 (Sunday) to 6, or from SUN to SAT"
+// +kubebuilder:validation:XValidation:rule="!self.matches('/0*([^0-9]|$)')",message="write a step of 1 or more after a slash"
+// +kubebuilder:validation:MaxLength=128
+type CronFields = string
+
 // Window is a recurring span of time.
 type Window struct {
 	// schedule is when the window opens, in five cron fields.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9*/,-]+ +[0-9*/,-]+ +[0-9*/,?-]+ +[0-9A-Za-z*/,-]+ +[0-9A-Za-z*/,?-]+$')",message="write five cron fields (minute hour day month weekday), such as \"0 22 * * 1-5\""
-	// +kubebuilder:validation:MaxLength=128
-	Schedule string `json:"schedule"`
+	Schedule CronFields `json:"schedule"`
 	// duration is how long the window stays open.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s')",message="write a duration longer than zero, such as 4h or 90m"

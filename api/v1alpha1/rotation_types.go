@@ -64,8 +64,7 @@ type RotationSpec struct {
 	// clusterIssuerName names the CA ClusterIssuer that signs the issuer. With
 	// Generations its spec.ca.secretName is the pointer to the generation in use.
 	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	ClusterIssuerName string `json:"clusterIssuerName,omitempty"`
+	ClusterIssuerName ObjectName `json:"clusterIssuerName,omitempty"`
 	// bundleWriter says who writes the bundle object (TrustManager).
 	// +optional
 	BundleWriter BundleWriter `json:"bundleWriter,omitempty"`
@@ -76,9 +75,7 @@ type RotationSpec struct {
 	// schedule is when rotations start, in five cron fields, UTC. None: only
 	// when the anchor is due.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9*/,-]+ +[0-9*/,-]+ +[0-9*/,?-]+ +[0-9A-Za-z*/,-]+ +[0-9A-Za-z*/,?-]+$')",message="write five cron fields (minute hour day month weekday), such as \"0 22 1 */3 *\""
-	// +kubebuilder:validation:MaxLength=128
-	Schedule string `json:"schedule,omitempty"`
+	Schedule CronFields `json:"schedule,omitempty"`
 	// rotateBefore is how long before its end an anchor is due (a third of the
 	// anchor's lifetime).
 	// +optional
@@ -129,8 +126,7 @@ type AnchorTemplate struct {
 	// namespace of the Certificate and its Secret: the one in which
 	// trust-manager reads its sources.
 	// +optional
-	// +kubebuilder:validation:MaxLength=63
-	Namespace string `json:"namespace,omitempty"`
+	Namespace NamespaceName `json:"namespace,omitempty"`
 	// commonName of the anchor. It must differ from the issuer's.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
@@ -170,15 +166,15 @@ type AnchorKey struct {
 type AnchorIssuerRef struct {
 	// name of the issuer.
 	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Name string `json:"name"`
+	Name ObjectName `json:"name"`
 	// kind of the issuer: Issuer or ClusterIssuer (Issuer).
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z][-A-Za-z0-9]*$')",message="write the kind of an issuer, such as Issuer or ClusterIssuer"
 	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind,omitempty"`
 	// group of the issuer (cert-manager.io).
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="write an API group without a version, such as cert-manager.io"
 	// +kubebuilder:validation:MaxLength=253
 	Group string `json:"group,omitempty"`
 }

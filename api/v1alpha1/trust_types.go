@@ -15,8 +15,10 @@ type BundleSpec struct {
 	// secretRef names the Secret key that holds the bundle.
 	// +optional
 	SecretRef *KeyRef `json:"secretRef,omitempty"`
-	// clusterTrustBundleRef names the ClusterTrustBundle that is the bundle.
+	// clusterTrustBundleRef names the ClusterTrustBundle that is the bundle. The
+	// name of one with a signer begins with the signer's.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.name.split(':').size() in [1, 3] && self.name.split(':').all(part, part.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'))",message="write the name of a ClusterTrustBundle, such as mesh-roots, or example.com:signer:mesh-roots for one with the signer example.com/signer",fieldPath=".name"
 	ClusterTrustBundleRef *ClusterObjectRef `json:"clusterTrustBundleRef,omitempty"`
 	// propagation says how long a change needs until a reader surely sees it.
 	// +optional
@@ -72,6 +74,12 @@ const (
 	ReloadHot Reload = "HotReload"
 )
 
+// ContainerName is the name of a container.
+//
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="write the name of a container, such as rabbitmq"
+// +kubebuilder:validation:MaxLength=63
+type ContainerName = string
+
 // GenericSpec says how the pods of a Generic mesh consume the bundle. Members
 // are the pods that carry MeshLabel with this MeshTrust's name. A member reads
 // the bundle object of spec.bundle by an env variable or by a mounted file
@@ -84,9 +92,7 @@ type GenericSpec struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=63
-	Containers []string `json:"containers,omitempty"`
+	Containers []ContainerName `json:"containers,omitempty"`
 	// literalEnvVar is an env variable whose literal value is the PEM bundle,
 	// as an injector writes it. It outranks a reference.
 	// +optional

@@ -162,7 +162,9 @@ func (in *AnchorRotationSpec) DeepCopyInto(out *AnchorRotationSpec) {
 	if in.Acknowledge != nil {
 		in, out := &in.Acknowledge, &out.Acknowledge
 		*out = make([]Acknowledgement, len(*in))
-		copy(*out, *in)
+		for i := range *in {
+			(*in)[i].DeepCopyInto(&(*out)[i])
+		}
 	}
 }
 
@@ -284,7 +286,7 @@ func (in *AnchorTemplate) DeepCopyInto(out *AnchorTemplate) {
 	if in.IssuerRef != nil {
 		in, out := &in.IssuerRef, &out.IssuerRef
 		*out = new(AnchorIssuerRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 }
 
@@ -358,12 +360,12 @@ func (in *BundleSpec) DeepCopyInto(out *BundleSpec) {
 	if in.ConfigMapRef != nil {
 		in, out := &in.ConfigMapRef, &out.ConfigMapRef
 		*out = new(KeyRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.SecretRef != nil {
 		in, out := &in.SecretRef, &out.SecretRef
 		*out = new(KeyRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.ClusterTrustBundleRef != nil {
 		in, out := &in.ClusterTrustBundleRef, &out.ClusterTrustBundleRef
@@ -487,7 +489,7 @@ func (in *GenericSpec) DeepCopyInto(out *GenericSpec) {
 	*out = *in
 	if in.Containers != nil {
 		in, out := &in.Containers, &out.Containers
-		*out = make([]string, len(*in))
+		*out = make([]ContainerName, len(*in))
 		copy(*out, *in)
 	}
 }
@@ -533,12 +535,12 @@ func (in *IssuerSpec) DeepCopyInto(out *IssuerSpec) {
 	if in.SecretRef != nil {
 		in, out := &in.SecretRef, &out.SecretRef
 		*out = new(KeyRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.CertificateRef != nil {
 		in, out := &in.CertificateRef, &out.CertificateRef
 		*out = new(ObjectRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 }
 
@@ -884,7 +886,9 @@ func (in *RolloutSpec) DeepCopyInto(out *RolloutSpec) {
 	if in.Windows != nil {
 		in, out := &in.Windows, &out.Windows
 		*out = make([]Window, len(*in))
-		copy(*out, *in)
+		for i := range *in {
+			(*in)[i].DeepCopyInto(&(*out)[i])
+		}
 	}
 	if in.FailureThreshold != nil {
 		in, out := &in.FailureThreshold, &out.FailureThreshold
@@ -1006,7 +1010,7 @@ func (in *RotationCertificate) DeepCopyInto(out *RotationCertificate) {
 	if in.CertificateRef != nil {
 		in, out := &in.CertificateRef, &out.CertificateRef
 		*out = new(ObjectRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 }
 
@@ -1031,17 +1035,17 @@ func (in *RotationSpec) DeepCopyInto(out *RotationSpec) {
 	if in.AnchorCertificateRef != nil {
 		in, out := &in.AnchorCertificateRef, &out.AnchorCertificateRef
 		*out = new(ObjectRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.IssuerCertificateRef != nil {
 		in, out := &in.IssuerCertificateRef, &out.IssuerCertificateRef
 		*out = new(ObjectRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.PreviousAnchorSecretRef != nil {
 		in, out := &in.PreviousAnchorSecretRef, &out.PreviousAnchorSecretRef
 		*out = new(ObjectRef)
-		**out = **in
+		(*in).DeepCopyInto(*out)
 	}
 	if in.RotateBefore != nil {
 		in, out := &in.RotateBefore, &out.RotateBefore

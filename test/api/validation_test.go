@@ -12,6 +12,8 @@ const (
 	positiveDuration = "write a duration longer than zero"
 	percentOrCount   = `write a count of workloads from 1 to 500, or a percent from "1%" to "100%"`
 	cronFields       = "write five cron fields (minute hour day month weekday)"
+	namespaceName    = "write the name of a namespace, such as linkerd"
+	objectName       = "write the name of an object, in lower-case letters, digits, hyphens and dots, such as linkerd-identity-issuer"
 )
 
 // validationCase is one spec, and what the API server says to it; nothing when
@@ -24,12 +26,14 @@ type validationCase struct {
 func TestValidation(t *testing.T) {
 	s := startServer(t)
 	t.Run("MeshTrust", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, meshTrustCases()) })
+	t.Run("references", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, referenceCases()) })
 	t.Run("MeshTrust rollout", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, rolloutCases()) })
 	t.Run("MeshTrust operators", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, operatorCases()) })
 	t.Run("MeshTrust rotation", func(t *testing.T) { testCases(t, s, v1alpha1.MeshTrustKind, rotationCases()) })
 	t.Run("AnchorRotation", func(t *testing.T) { testCases(t, s, v1alpha1.AnchorRotationKind, anchorRotationCases()) })
 	t.Run("changes", func(t *testing.T) { testChanges(t, s) })
 	t.Run("wire", func(t *testing.T) { testWire(t, s) })
+	t.Run("pages", func(t *testing.T) { testPages(t, s) })
 	t.Run("columns", func(t *testing.T) { testColumns(t, s) })
 }
 
@@ -39,6 +43,11 @@ func testCases(t *testing.T, s server, kind string, cases map[string]validationC
 			refused(t, s.try(t.Context(), object(t, kind, "mesh", c.spec)), c.says...)
 		})
 	}
+}
+
+// unsupported is what is said of a value that an enum does not have.
+func unsupported(field, value, values string) []string {
+	return []string{"spec." + field + `: Unsupported value: "` + value + `": supported values: ` + values}
 }
 
 func meshTrustCases() map[string]validationCase {
@@ -73,6 +82,14 @@ func meshTrustCases() map[string]validationCase {
 			`{profile: Generic, bundle: {secretRef: {namespace: a, name: b}}, issuer: {none: true}, generic: {literalEnvVar: "CA BUNDLE"}}`,
 			[]string{"write the name of an environment variable, such as CA_BUNDLE"},
 		},
+		"a container that cannot be one": {
+			`{profile: Generic, bundle: {secretRef: {namespace: a, name: b}}, issuer: {none: true}, generic: {containers: [rabbit, Rabbit_MQ]}}`,
+			[]string{"spec.generic.containers[1]: Invalid value", "write the name of a container, such as rabbitmq"},
+		},
+		"a way to reload that is not known": {
+			`{profile: Generic, bundle: {secretRef: {namespace: a, name: b}}, issuer: {none: true}, generic: {reload: Never}}`,
+			unsupported("generic.reload", "Never", `"Restart", "HotReload"`),
+		},
 
 		"two bundles": {
 			`{profile: Linkerd, bundle: {configMapRef: {namespace: a, name: b}, secretRef: {namespace: a, name: b}}}`,
@@ -102,11 +119,11 @@ func meshTrustCases() map[string]validationCase {
 			[]string{"none can only be true: remove it and set secretRef or certificateRef instead"},
 		},
 
-		"a namespace that cannot be one": {
-			`{profile: Linkerd, controlPlaneNamespace: Linker_D}`, []string{"write the name of a namespace, such as linkerd"},
-		},
 		"an admission mode that is not known": {
 			`{profile: Linkerd, admission: {mode: Deny}}`, []string{`supported values: "Enforce", "Warn", "Audit"`},
+		},
+		"an issuer trust that is not known": {
+			`{profile: Linkerd, admission: {issuerTrust: Maybe}}`, unsupported("admission.issuerTrust", "Maybe", `"Ignore", "Require"`),
 		},
 		"a negative clock skew": {`{profile: Linkerd, admission: {clockSkew: -5m}}`, []string{anyDuration + " 5m"}},
 		"no clock skew":         {spec: `{profile: Linkerd, admission: {clockSkew: 0s}}`},
@@ -136,6 +153,10 @@ func rolloutCases() map[string]validationCase {
 		"no attempts":                     {spec(`maxAttempts: 0`), []string{"write a count of attempts from 1 to 10"}},
 		"eleven attempts":                 {spec(`maxAttempts: 11`), []string{"write a count of attempts from 1 to 10"}},
 		"a policy not known":              {spec(`policies: {retired: Sometimes}`), []string{`supported values: "Never", "InWindow", "Always"`}},
+		"an hour without a window":        {spec(`outsideWindows: Always`), unsupported("rollout.outsideWindows", "Always", `"Never", "WhenBroken"`)},
+		"bare pods deleted":               {spec(`policies: {barePods: Delete}`), unsupported("rollout.policies.barePods", "Delete", `"Report", "Evict"`)},
+		"jobs reported":                   {spec(`policies: {jobs: Report}`), unsupported("rollout.policies.jobs", "Report", `"Wait", "Evict"`)},
+		"unknown owners awaited":          {spec(`policies: {unmanaged: Wait}`), unsupported("rollout.policies.unmanaged", "Wait", `"Report", "Evict"`)},
 		"windows":                         {spec: spec(`windows: [{schedule: "0 22 * * 1-5", duration: 4h, timeZone: Europe/Berlin}, {schedule: "*/15 0-6 1,15 JAN-MAR SUN", duration: 1h30m}], outsideWindows: Never`)},
 		"a window never open":             {spec(`windows: [{schedule: "0 22 * * *", duration: 0s}]`), []string{positiveDuration + ", such as 4h"}},
 		"a window of days":                {spec(`windows: [{schedule: "0 22 * * *", duration: 2d}]`), []string{positiveDuration + ", such as 4h"}},
@@ -143,6 +164,8 @@ func rolloutCases() map[string]validationCase {
 		"a window without start":          {spec(`windows: [{schedule: "", duration: 1h}]`), []string{cronFields}},
 		"six cron fields":                 {spec(`windows: [{schedule: "0 0 22 * * *", duration: 1h}]`), []string{cronFields}},
 		"a cron word":                     {spec(`windows: [{schedule: "@daily", duration: 1h}]`), []string{cronFields}},
+		"a window at a quarter past 24":   {spec(`windows: [{schedule: "15 24 * * *", duration: 1h}]`), []string{"windows[0].schedule: Invalid value", "write hours from 0 to 23"}},
+		"a window on a Sunday called 7":   {spec(`windows: [{schedule: "0 22 * * 7", duration: 1h}]`), []string{"write weekdays from 0 (Sunday) to 6, or from SUN to SAT"}},
 		"a zone in hours":                 {spec(`windows: [{schedule: "0 22 * * *", duration: 1h, timeZone: "+02:00"}]`), []string{"write an IANA time zone, such as Europe/Berlin or UTC"}},
 		"the zone of a machine":           {spec(`windows: [{schedule: "0 22 * * *", duration: 1h, timeZone: Local}]`), []string{"write an IANA time zone"}},
 		"waves":                           {spec: spec(`waves: [{name: batch-jobs, namespaceSelector: {matchLabels: {tier: batch}}}, {name: rest, namespaceSelector: {}}]`)},
@@ -205,8 +228,19 @@ func rotationCases() map[string]validationCase {
 		"also where there is no default issuer":   {`{profile: Istio, rotation: {` + names + `, anchorTemplate: {}}}`, []string{"spec.rotation needs an issuer to re-issue"}},
 		"a template in layout InPlace":            {linkerd(`layout: InPlace, anchorTemplate: {}`), []string{"anchorTemplate belongs to layout Generations: for InPlace change the Certificate"}},
 		"a previous anchor in layout Generations": {linkerd(`previousAnchorSecretRef: {namespace: a, name: b}`), []string{"previousAnchorSecretRef belongs to layout InPlace: remove it"}},
-		"a schedule":                        {spec: linkerd(`schedule: "0 22 1 */3 *", rotateBefore: 2160h, leafLifetime: 24h, historyLimit: 0`)},
-		"a schedule in words":               {linkerd(`schedule: monthly`), []string{cronFields}},
+		"a schedule":          {spec: linkerd(`schedule: "0 22 1 */3 *", rotateBefore: 2160h, leafLifetime: 24h, historyLimit: 0`)},
+		"a schedule in words": {linkerd(`schedule: monthly`), []string{cronFields}},
+		"a schedule that is out of range": {linkerd(`schedule: "60 24 0,32 1-13 7"`), []string{
+			"spec.rotation.schedule: Invalid value", "write minutes from 0 to 59", "write hours from 0 to 23",
+			"write days of the month from 1 to 31", "write months from 1 to 12, or from JAN to DEC", "write weekdays from 0 (Sunday) to 6",
+		}},
+		"a schedule of no step":             {linkerd(`schedule: "*/0 * * * *"`), []string{"write a step of 1 or more after a slash"}},
+		"a schedule of a month that is not": {linkerd(`schedule: "0 22 * JUNE *"`), []string{cronFields}},
+		"a layout that is not known":        {linkerd(`layout: Copies`), unsupported("rotation.layout", "Copies", `"Generations", "InPlace"`)},
+		"a writer that is not known":        {linkerd(`bundleWriter: Helm`), unsupported("rotation.bundleWriter", "Helm", `"TrustManager", "Reanchor"`)},
+		"leaves that are kept":              {linkerd(`leaves: Keep`), unsupported("rotation.leaves", "Keep", `"Expire", "Restart"`)},
+		"a key that is not known": {linkerd(`anchorTemplate: {privateKey: {algorithm: Ed25519}}`),
+			unsupported("rotation.anchorTemplate.privateKey.algorithm", "Ed25519", `"ECDSA", "RSA"`)},
 		"rotation after the end":            {linkerd(`rotateBefore: 0s`), []string{positiveDuration + ", such as 2160h"}},
 		"leaves without life":               {linkerd(`leafLifetime: 0h`), []string{positiveDuration + ", such as 24h"}},
 		"no carry-over":                     {linkerd(`maxCarryOver: 0`), []string{"without a carried-over anchor a rotation breaks handshakes"}},
@@ -220,7 +254,10 @@ func rotationCases() map[string]validationCase {
 
 func anchorRotationCases() map[string]validationCase {
 	spec := func(more string) string { return `{meshTrustRef: {name: mesh}` + more + `}` }
-	const either = "write either node, or namespace, kind and name together"
+	const (
+		name   = "in lower-case letters, digits, hyphens and dots, such as linkerd"
+		either = "write either node, or namespace, kind and name together"
+	)
 	return map[string]validationCase{
 		"a mesh is enough":        {spec: spec(``)},
 		"no mesh":                 {`{}`, []string{"spec.meshTrustRef: Required value"}},
@@ -230,5 +267,13 @@ func anchorRotationCases() map[string]validationCase {
 		"a node and a workload":   {spec(`, acknowledge: [{node: n1, namespace: a, kind: b, name: c}]`), []string{either}},
 		"half a workload":         {spec(`, acknowledge: [{namespace: a, kind: Deployment}]`), []string{either}},
 		"an acknowledged nothing": {spec(`, acknowledge: [{}]`), []string{either}},
+		"a mesh that cannot be": {
+			`{meshTrustRef: {name: Linker_D}}`, []string{"spec.meshTrustRef.name: Invalid value", "write the name of a MeshTrust, " + name},
+		},
+		"a mesh without a name":      {`{meshTrustRef: {name: ""}}`, []string{"write the name of a MeshTrust, " + name}},
+		"a mesh of too long a name":  {`{meshTrustRef: {name: ` + strings.Repeat("a", 254) + `}}`, []string{"write the name of a MeshTrust, " + name}},
+		"a node that cannot be":      {spec(`, acknowledge: [{node: Node_1}]`), []string{"spec.acknowledge[0].node: Invalid value", objectName}},
+		"a workload that cannot be":  {spec(`, acknowledge: [{namespace: A, kind: Deployment, name: B}]`), []string{"acknowledge[0].namespace: Invalid value", namespaceName, "acknowledge[0].name: Invalid value", objectName}},
+		"a workload named by plural": {spec(`, acknowledge: [{namespace: a, kind: deployments, name: b}]`), []string{"acknowledge[0].kind: Invalid value", "write the kind of a workload, such as Deployment, or Pod"}},
 	}
 }

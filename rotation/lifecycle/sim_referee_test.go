@@ -61,7 +61,7 @@ func (w *world) refereeSign(before, after int) {
 	}
 	for _, p := range w.pods {
 		if p.trust&(1<<before) != 0 && p.trust&(1<<after) == 0 && !w.acknowledged(p) {
-			if w.cfg.inPlace && w.issuer.notAfter.Sub(w.now) < simLeaf+simLeafSkew+3*simSkew {
+			if rescuable := w.kept.exists && w.kept.ca == before; w.cfg.inPlace && !rescuable && w.issuer.notAfter.Sub(w.now) < simLeaf+simLeafSkew+3*simSkew {
 				w.tally["not held back any longer"]++
 				w.excuse("the issuer could not be held back any longer")
 				return

@@ -61,6 +61,24 @@ func noProcesses(t *testing.T, dir string) {
 	})
 }
 
+// onlyLogs fails unless a lab that has ended left its logs, and nothing else.
+func onlyLogs(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 1 || entries[0].Name() != "logs" {
+		t.Errorf("left in the lab's folder: %v, want the logs", entries)
+	}
+	for _, c := range []lab.Component{lab.Etcd, lab.APIServer} {
+		log, err := os.ReadFile(filepath.Join(dir, "logs", string(c)+".log"))
+		if err != nil || len(log) == 0 {
+			t.Errorf("the log of %s has %d bytes: %v", c, len(log), err)
+		}
+	}
+}
+
 // small starts a lab of its own for a test that is not good to it.
 func small(t *testing.T) *lab.Lab {
 	t.Helper()
@@ -92,13 +110,7 @@ func TestTwoLabsRunSideBySideAndStopLeavesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	noProcesses(t, dir)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(entries) != 1 || entries[0].Name() != "logs" {
-		t.Errorf("left in the lab's folder: %v, want the logs", entries)
-	}
+	onlyLogs(t, dir)
 	if err := l.Stop(); err != nil {
 		t.Errorf("stopping again: %v", err)
 	}
@@ -369,19 +381,25 @@ func TestTheServerReportsTheVersionItWasBuiltFrom(t *testing.T) {
 	}
 }
 
-func TestReadyMadeBinariesAreUsed(t *testing.T) {
+// readyMade makes a folder of programs for some components. The lab's own goes by
+// the name it is called by, so a link is as good as a real binary of that name.
+func readyMade(t *testing.T, names ...lab.Component) string {
+	t.Helper()
 	binaries, err := lab.Build(t.Context(), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	assets, dir := t.TempDir(), t.TempDir()
-	// The program goes by the name it is called by, so a link is as good as a
-	// real binary of that name.
-	for _, name := range []lab.Component{lab.Etcd, lab.APIServer} {
+	assets := t.TempDir()
+	for _, name := range names {
 		if err := os.Symlink(binaries.Program(), filepath.Join(assets, string(name))); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return assets
+}
+
+func TestReadyMadeBinariesAreUsed(t *testing.T) {
+	assets, dir := readyMade(t, lab.Etcd, lab.APIServer), t.TempDir()
 	l, err := lab.Start(t.Context(), lab.Options{Nodes: -1, Assets: assets, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -395,6 +413,36 @@ func TestReadyMadeBinariesAreUsed(t *testing.T) {
 	}
 	if used != 2 {
 		t.Errorf("%d processes are of the ready-made binaries, want 2: %v", used, processes(t, dir))
+	}
+}
+
+func TestNothingIsBuiltWhenTheEnvironmentNamesEveryBinary(t *testing.T) {
+	assets := readyMade(t, lab.Etcd, lab.APIServer, lab.ControllerManager, lab.Scheduler, lab.Kwok)
+	cache, dir := t.TempDir(), t.TempDir()
+	t.Setenv("REANCHOR_LAB_CACHE", cache)
+	t.Setenv("KUBEBUILDER_ASSETS", assets)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // too short for a build
+	defer cancel()
+	l, err := lab.Start(ctx, lab.Options{Nodes: 1, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Stop()
+	running := processes(t, dir)
+	if len(running) != 5 {
+		t.Errorf("%d processes, want 5: %v", len(running), running)
+	}
+	for line := range running {
+		if !strings.HasPrefix(line, assets) {
+			t.Errorf("not one of the ready-made binaries: %s", line)
+		}
+	}
+	entries, err := os.ReadDir(cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 0 {
+		t.Errorf("in the cache: %v, want nothing", entries)
 	}
 }
 
@@ -448,6 +496,7 @@ func TestANamedLabOutlivesItsStarterUntilDown(t *testing.T) {
 			t.Errorf("%s still runs after Down", c.Component)
 		}
 	}
+	onlyLogs(t, filepath.Dir(fresh.LogDir))
 	if _, err := lab.Status(name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Status after Down: %v, want none", err)
 	}

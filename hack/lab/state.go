@@ -50,7 +50,8 @@ func stateDir(o Options) (string, *fileLock, error) {
 }
 
 // prune clears the folders of labs that are no more: the data at once, the logs
-// after a day. A lab that lives holds its lock. Errors are left to the next one.
+// a day after the last line. A lab that lives holds its lock. Errors are left to
+// the next one.
 func prune(runs string, now time.Time) {
 	entries, err := os.ReadDir(runs)
 	if err != nil {
@@ -66,11 +67,25 @@ func prune(runs string, now time.Time) {
 		if err != nil {
 			continue
 		}
-		if now.Sub(info.ModTime()) > logsKept {
+		if now.Sub(lastLine(dir)) > logsKept {
 			os.RemoveAll(dir)
 		} else {
 			removeAllBut(dir, logsDir)
 		}
 		lock.release()
 	}
+}
+
+// lastLine is when a lab last wrote to a log, zero when it never did. The time of
+// its folder would not do: each prune changes it, so that the logs of a machine
+// that starts a lab a day would stay for ever.
+func lastLine(dir string) time.Time {
+	var last time.Time
+	logs, _ := filepath.Glob(filepath.Join(dir, logsDir, "*"))
+	for _, log := range logs {
+		if info, err := os.Stat(log); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last
 }

@@ -124,7 +124,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	if err != nil {
 		return specError{err}
 	}
-	policy, err := policyOf(&o.spec, len(o.owners), r.zones)
+	policy, err := policyOf(&o.spec, rollable(&o.spec, o.owners), r.zones)
 	if err != nil {
 		return specError{err}
 	}

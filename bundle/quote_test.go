@@ -2,6 +2,8 @@ package bundle_test
 
 import (
 	"encoding/base64"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +21,12 @@ func TestATextThatQuotesACertificateIsKnown(t *testing.T) {
 		"its first line":           {"Invalid value: -----BEGIN CERTIFICATE-----", true},
 		"a key":                    {"-----BEGIN EC PRIVATE KEY-----", true},
 		"the value of a Secret":    {"data: " + base64.StdEncoding.EncodeToString([]byte(pem)), true},
+		"one with a comment first": {base64.StdEncoding.EncodeToString([]byte("# the root\n" + pem)), true},
+		"another comment":          {base64.StdEncoding.EncodeToString([]byte("# a root\n" + pem)), true},
+		"a third one":              {base64.StdEncoding.EncodeToString([]byte("# root of\n" + pem)), true},
+		"a Secret, printed by Go":  {fmt.Sprintf("%v", map[string][]byte{"tls.crt": []byte(pem)}), true},
+		"bytes as a list":          {strings.ReplaceAll(fmt.Sprint([]byte(pem)), " ", ","), true},
+		"the same with spaces":     {strings.ReplaceAll(fmt.Sprint([]byte(pem)), " ", ", "), true},
 		"a fingerprint and a name": {"the anchor 4351cd2a (CN=root) is not in the bundle", false},
 		"nothing":                  {"", false},
 	} {

@@ -16,7 +16,13 @@
 // so that at every moment every caBundle trusts what any replica may serve: the
 // API servers read the configurations from a cache, and replicas read the Secret
 // one after the other. The pause counts from when this replica saw the CA in
-// every caBundle.
+// every caBundle that a pod waits for.
+//
+// Pods wait for the validating configuration (failurePolicy Fail) and not for the
+// mutating one, which stamps (Ignore). So readiness, the pause and every write of
+// the first are independent of the second: somebody who deletes or breaks it loses
+// the stamp, and no pod. Likewise a Secret that cannot be written holds up neither
+// the repair of a caBundle nor what is served.
 //
 // Replicas do not elect a leader. Each write carries the resource version that
 // was read, so of two that decide the same only one succeeds and the other reads

@@ -31,6 +31,9 @@ type Options struct {
 	Dir string
 	// OnSwitch is called with the end of each certificate that comes into use.
 	OnSwitch func(notAfter time.Time)
+	// OnStamp is called with whether API servers reach this replica to stamp, when
+	// that is first known and whenever it changes.
+	OnStamp func(reached bool)
 }
 
 // Keeper keeps the serving certificate of one replica. It holds no policy: it
@@ -51,6 +54,7 @@ type Keeper struct {
 	serving   Generation
 	nextCA    []byte
 	nextSince time.Time
+	unstamped *string // nil before the first pass
 }
 
 // NewKeeper returns a Keeper that has not looked at anything yet.
@@ -103,7 +107,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 }
 
 // pass observes and applies until there is nothing to be written, and returns
-// when to look again.
+// when to look again. A write that is refused holds up no other one, and no word
+// on the readiness, which follows from what was observed.
 func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 	for range maxSteps {
 		observed, err := k.observe(ctx)
@@ -111,26 +116,47 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 		d := Next(observed.facts, k.options.Policy, k.clock.Now())
+		var refused error
 		if d.Action != Nothing {
-			if err := k.act(ctx, observed, d); err != nil {
-				return 0, err
+			if refused = k.act(ctx, observed, d); refused == nil {
+				continue
 			}
-			continue
 		}
 		if err := k.present(d.Serve); err != nil {
-			return 0, err
+			return 0, errors.Join(refused, err)
 		}
-		changed, err := k.publish(ctx, observed, d.Bundle)
-		if err != nil {
-			return 0, err
-		}
-		if changed {
+		wrote, err := k.publishValidating(ctx, observed.validating, d.Bundle)
+		wroteToo, stampErr := k.publishMutating(ctx, observed.mutating, d.Bundle)
+		if wrote || wroteToo {
 			continue
 		}
-		k.notReady.Store(&d.NotReady)
-		return d.After, nil
+		if stampErr = errors.Join(observed.stampErr, stampErr); stampErr != nil {
+			k.log.Error(stampErr, "Registering the stamp failed; pods are judged without it")
+		}
+		k.report(d)
+		return d.After, errors.Join(refused, err)
 	}
 	return retryAfter, nil
+}
+
+// report says whether this replica is reached: for readiness, and for the stamp,
+// which no pod waits for, to whoever counts that and reads the log.
+func (k *Keeper) report(d Decision) {
+	k.notReady.Store(&d.NotReady)
+	before := k.unstamped
+	if before != nil && *before == d.Unstamped {
+		return
+	}
+	k.unstamped = &d.Unstamped
+	if k.options.OnStamp != nil {
+		k.options.OnStamp(d.Unstamped == "")
+	}
+	switch {
+	case d.Unstamped != "":
+		k.log.Info("Pods get no stamp from this replica", "why", d.Unstamped)
+	case before != nil:
+		k.log.Info("Pods get their stamp from this replica again")
+	}
 }
 
 // act writes the state that the action leads to.

@@ -37,11 +37,16 @@ func configurations(bundle []byte) []runtime.Object {
 // keep runs a Keeper until the test ends.
 func keep(t *testing.T, client *fake.Clientset, dir string) *serving.Keeper {
 	t.Helper()
-	p := policy()
-	p.Names, p.Interval, p.Pause = []string{"localhost"}, 20*time.Millisecond, 20*time.Millisecond
-	k := serving.NewKeeper(client, serving.Options{
-		Policy: p, Namespace: "system", Secret: "tls", Mutating: "stamp", Validating: "validate", Dir: dir,
-	}, clock.RealClock{}, logr.Discard())
+	return run(t, client, serving.Options{Dir: dir}, logr.Discard())
+}
+
+// run is keep with more options and a log.
+func run(t *testing.T, client *fake.Clientset, o serving.Options, log logr.Logger) *serving.Keeper {
+	t.Helper()
+	o.Policy = policy()
+	o.Names, o.Interval, o.Pause = []string{"localhost"}, 20*time.Millisecond, 20*time.Millisecond
+	o.Namespace, o.Secret, o.Mutating, o.Validating = "system", "tls", "stamp", "validate"
+	k := serving.NewKeeper(client, o, clock.RealClock{}, log)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- k.Run(ctx) }()

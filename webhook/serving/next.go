@@ -68,13 +68,39 @@ type Facts struct {
 	Exists bool
 	// Serving is what this replica presents now.
 	Serving Generation
-	// Bundles are the caBundles of all webhooks, by the name of the webhook.
-	Bundles map[string][]byte
-	// Missing names a webhook configuration that does not exist.
-	Missing string
+	// Registered is by what API servers know the webhooks.
+	Registered Registered
 	// NextSince is since when this replica has seen the CA of State.Next in
-	// every caBundle; the zero time when it does not.
+	// every caBundle of the validating configuration; the zero time when it does
+	// not.
 	NextSince time.Time
+}
+
+// Registered is what was observed of the two webhook configurations. Pods wait for
+// the validating one alone, so that nothing here waits for the other.
+type Registered struct {
+	Validating, Mutating Registration
+}
+
+// Registration is what was observed of one webhook configuration.
+type Registration struct {
+	// Missing says that it does not exist, or cannot be read; else it is empty.
+	Missing string
+	// Bundles are the caBundles of its webhooks, by the name of the webhook.
+	Bundles map[string][]byte
+}
+
+// holds reports whether every caBundle holds the CA.
+func (r Registration) holds(ca []byte) bool {
+	if r.Missing != "" {
+		return false
+	}
+	for _, bundle := range r.Bundles {
+		if !bytes.Contains(bundle, ca) {
+			return false
+		}
+	}
+	return true
 }
 
 // Action is a change of what the replicas share.
@@ -96,8 +122,8 @@ const (
 
 // Decision says what to do.
 type Decision struct {
-	// Action is done to the Secret. When it is not Nothing, decide again after
-	// it, and do not look at the rest.
+	// Action is done to the Secret. When it is not Nothing, decide again after it;
+	// the rest is what to do meanwhile if it fails.
 	Action Action
 	// Why says in a few words why, for the log.
 	Why string
@@ -105,8 +131,11 @@ type Decision struct {
 	Serve Generation
 	// Bundle is what every caBundle must be; nil when they are left alone.
 	Bundle []byte
-	// NotReady says why this replica could not be reached; empty when it can.
+	// NotReady says why this replica could not be reached to validate; empty when
+	// it can.
 	NotReady string
+	// Unstamped says why it could not be reached to stamp; empty when it can.
+	Unstamped string
 	// After is when to look again, at the latest.
 	After time.Duration
 }
@@ -121,21 +150,24 @@ func Next(f Facts, p Policy, now time.Time) Decision {
 	}
 	d := Decision{Serve: f.State.Current, Bundle: f.State.Bundle(), After: p.Interval}
 	d.Action, d.Why, d.After = rotate(f, p, now)
-	d.NotReady = unreachable(f, p, d.Serve, now)
-	return d
+	return d.reached(f, p, now)
 }
 
 // replace gets a generation where the stored one is of no use. Nothing that is
 // served now depends on it, so there is nothing to wait for.
 func replace(f Facts, p Policy, now time.Time, why string) Decision {
-	d := Decision{Action: IssueCurrent, Why: why, Serve: f.Serving, NotReady: why, After: p.Interval}
+	d := Decision{Action: IssueCurrent, Why: why, Serve: f.Serving, After: p.Interval}
 	switch {
 	case f.State.Next.Check(p.Names, now) == nil:
 		d.Action = Promote
 	case f.Serving.Check(p.Names, now) == nil && due(f.Serving, p).After(now):
 		d.Action, d.Why = Restore, "the Secret was lost: "+why
 	}
-	return d
+	if d.Serve.Empty() {
+		d.NotReady, d.Unstamped = why, why
+		return d
+	}
+	return d.reached(f, p, now)
 }
 
 // rotate decides whether a step of a rotation is due, or when to look again.
@@ -176,18 +208,24 @@ func external(f Facts, p Policy, now time.Time) Decision {
 	if _, err := d.Serve.Certificate(); err != nil {
 		d.Serve = f.Serving
 	}
-	d.NotReady = unreachable(f, p, d.Serve, now)
+	return d.reached(f, p, now)
+}
+
+// reached adds whether API servers reach what is served.
+func (d Decision) reached(f Facts, p Policy, now time.Time) Decision {
+	d.NotReady = unreachable(f.Registered.Validating, p, d.Serve, now)
+	d.Unstamped = unreachable(f.Registered.Mutating, p, d.Serve, now)
 	return d
 }
 
 // unreachable says why an API server that trusts the present caBundles would
 // refuse this replica, empty when it would not.
-func unreachable(f Facts, p Policy, serve Generation, now time.Time) string {
-	if f.Missing != "" {
-		return "the webhook configuration " + f.Missing + " does not exist"
+func unreachable(r Registration, p Policy, serve Generation, now time.Time) string {
+	if r.Missing != "" {
+		return r.Missing
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.Bundles)) {
-		if err := serve.verify(f.Bundles[name], p.Names, now); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(r.Bundles)) {
+		if err := serve.verify(r.Bundles[name], p.Names, now); err != nil {
 			return "webhook " + name + ": " + err.Error()
 		}
 	}

@@ -27,7 +27,20 @@ func issue(t *testing.T, at time.Time) serving.Generation {
 	return g
 }
 
-func both(b []byte) map[string][]byte { return map[string][]byte{"stamp": b, "validate": b} }
+// both is what is registered when every caBundle is the given one.
+func both(b []byte) serving.Registered { return registered(b, b) }
+
+func registered(validate, stamp []byte) serving.Registered {
+	return serving.Registered{
+		Validating: serving.Registration{Bundles: map[string][]byte{"validate": validate}},
+		Mutating:   serving.Registration{Bundles: map[string][]byte{"stamp": stamp}},
+	}
+}
+
+// gone is a configuration that somebody deleted.
+func gone(name string) serving.Registration {
+	return serving.Registration{Missing: name + " does not exist"}
+}
 
 func TestNext(t *testing.T) {
 	const day = 24 * time.Hour
@@ -52,20 +65,21 @@ func TestNext(t *testing.T) {
 		"the first start":                           {serving.Facts{}, serving.IssueCurrent, none, "no serving certificate", time.Minute},
 		"the Secret is garbage":                     {serving.Facts{Exists: true, State: state(serving.Generation{CA: []byte("x"), Cert: []byte("y"), Key: []byte("z")}, none)}, serving.IssueCurrent, none, "reading the serving certificate", time.Minute},
 		"the stored certificate has expired":        {serving.Facts{Exists: true, State: state(expired, none)}, serving.IssueCurrent, none, "expired", time.Minute},
-		"it is for another name":                    {serving.Facts{Exists: true, State: state(stranger, none), Bundles: both(stranger.CA)}, serving.IssueNext, stranger, "other names", 0},
+		"it is for another name":                    {serving.Facts{Exists: true, State: state(stranger, none), Registered: both(stranger.CA)}, serving.IssueNext, stranger, "other names", 0},
 		"it is not of its CA":                       {serving.Facts{Exists: true, State: state(mixed, none)}, serving.IssueCurrent, none, "not verify", time.Minute},
-		"the Secret was deleted under a server":     {serving.Facts{Serving: fresh, Bundles: both(fresh.CA)}, serving.Restore, fresh, "no serving certificate", time.Minute},
-		"deleted, and what is served nears its end": {serving.Facts{Serving: old, Bundles: both(old.CA)}, serving.IssueCurrent, old, "no serving certificate", time.Minute},
+		"the Secret was deleted under a server":     {serving.Facts{Serving: fresh, Registered: both(fresh.CA)}, serving.Restore, fresh, "", time.Minute},
+		"deleted, and no caBundle is of the server": {serving.Facts{Serving: fresh, Registered: both(other.CA)}, serving.Restore, fresh, "webhook validate", time.Minute},
+		"deleted, and what is served nears its end": {serving.Facts{Serving: old, Registered: both(old.CA)}, serving.IssueCurrent, old, "", time.Minute},
 		"the stored one is broken, the next is not": {serving.Facts{Exists: true, State: state(expired, next)}, serving.Promote, none, "expired", time.Minute},
-		"all is well":                               {serving.Facts{Exists: true, State: state(fresh, none), Bundles: both(fresh.CA)}, serving.Nothing, fresh, "", time.Minute},
-		"the caBundle is empty":                     {serving.Facts{Exists: true, State: state(fresh, none), Bundles: both(nil)}, serving.Nothing, fresh, "caBundle holds no certificate", time.Minute},
-		"one caBundle is another's":                 {serving.Facts{Exists: true, State: state(fresh, none), Bundles: map[string][]byte{"stamp": fresh.CA, "validate": other.CA}}, serving.Nothing, fresh, "webhook validate", time.Minute},
-		"a configuration does not exist":            {serving.Facts{Exists: true, State: state(fresh, none), Missing: "zz-reanchor-stamp"}, serving.Nothing, fresh, "zz-reanchor-stamp does not exist", time.Minute},
-		"the certificate nears its end":             {serving.Facts{Exists: true, State: state(old, none), Bundles: both(old.CA)}, serving.IssueNext, old, "", 0},
-		"the next CA is not published yet":          {serving.Facts{Exists: true, State: state(old, next), Bundles: both(old.CA)}, serving.Nothing, old, "", time.Minute},
-		"it was published a moment ago":             {serving.Facts{Exists: true, State: state(old, next), Bundles: both(append(old.CA, next.CA...)), NextSince: now.Add(-4 * time.Second)}, serving.Nothing, old, "", 6 * time.Second},
-		"it was published long enough ago":          {serving.Facts{Exists: true, State: state(old, next), Bundles: both(append(old.CA, next.CA...)), NextSince: now.Add(-10 * time.Second)}, serving.Promote, old, "", 0},
-		"the next one is broken":                    {serving.Facts{Exists: true, State: state(old, mixed), Bundles: both(old.CA)}, serving.IssueNext, old, "", 0},
+		"all is well":                               {serving.Facts{Exists: true, State: state(fresh, none), Registered: both(fresh.CA)}, serving.Nothing, fresh, "", time.Minute},
+		"the caBundle is empty":                     {serving.Facts{Exists: true, State: state(fresh, none), Registered: both(nil)}, serving.Nothing, fresh, "caBundle holds no certificate", time.Minute},
+		"one caBundle is another's":                 {serving.Facts{Exists: true, State: state(fresh, none), Registered: registered(other.CA, fresh.CA)}, serving.Nothing, fresh, "webhook validate", time.Minute},
+		"it is not registered to validate":          {serving.Facts{Exists: true, State: state(fresh, none), Registered: serving.Registered{Validating: gone("reanchor-validate"), Mutating: both(fresh.CA).Mutating}}, serving.Nothing, fresh, "reanchor-validate does not exist", time.Minute},
+		"the certificate nears its end":             {serving.Facts{Exists: true, State: state(old, none), Registered: both(old.CA)}, serving.IssueNext, old, "", 0},
+		"the next CA is not published yet":          {serving.Facts{Exists: true, State: state(old, next), Registered: both(old.CA)}, serving.Nothing, old, "", time.Minute},
+		"it was published a moment ago":             {serving.Facts{Exists: true, State: state(old, next), Registered: both(append(old.CA, next.CA...)), NextSince: now.Add(-4 * time.Second)}, serving.Nothing, old, "", 6 * time.Second},
+		"it was published long enough ago":          {serving.Facts{Exists: true, State: state(old, next), Registered: both(append(old.CA, next.CA...)), NextSince: now.Add(-10 * time.Second)}, serving.Promote, old, "", 0},
+		"the next one is broken":                    {serving.Facts{Exists: true, State: state(old, mixed), Registered: both(old.CA)}, serving.IssueNext, old, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := serving.Next(tc.facts, policy(), now)
@@ -82,6 +96,37 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// Pods wait for the validating webhook alone, so a replica that answers them must
+// get them, whatever became of the other one.
+func TestTheStampIsNoReasonToBeNotReady(t *testing.T) {
+	fresh, other := issue(t, now), issue(t, now)
+	unregistered := both(fresh.CA)
+	unregistered.Mutating = gone("zz-reanchor-stamp")
+	for name, tc := range map[string]struct {
+		registered serving.Registered
+		external   bool
+		unstamped  string
+	}{
+		"both are registered":                    {both(fresh.CA), false, ""},
+		"the stamp's configuration is gone":      {unregistered, false, "zz-reanchor-stamp does not exist"},
+		"the same, with a certificate of others": {unregistered, true, "zz-reanchor-stamp does not exist"},
+		"its caBundle is another's":              {registered(fresh.CA, other.CA), false, "webhook stamp: the serving certificate does not verify"},
+		"its caBundle is empty":                  {registered(fresh.CA, nil), false, "webhook stamp: the caBundle holds no certificate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := policy()
+			p.External = tc.external
+			d := serving.Next(serving.Facts{Exists: true, State: serving.State{Current: fresh}, Registered: tc.registered}, p, now)
+			if d.NotReady != "" {
+				t.Errorf("not ready: %q", d.NotReady)
+			}
+			if !strings.Contains(d.Unstamped, tc.unstamped) || tc.unstamped == "" && d.Unstamped != "" {
+				t.Errorf("of the stamp it says %q, want %q", d.Unstamped, tc.unstamped)
+			}
+		})
+	}
+}
+
 func TestCertificatesOfOthersAreServedAndNeverWritten(t *testing.T) {
 	p := policy()
 	p.External = true
@@ -92,11 +137,11 @@ func TestCertificatesOfOthersAreServedAndNeverWritten(t *testing.T) {
 		serve    serving.Generation
 		notReady string
 	}{
-		"they fit":                         {serving.Facts{State: serving.State{Current: other}, Bundles: both(issueBundle(t, fresh))}, other, "not verify"},
-		"the caBundle trusts them":         {serving.Facts{State: serving.State{Current: fresh}, Bundles: both(fresh.CA)}, fresh, ""},
-		"files half written":               {serving.Facts{State: serving.State{Current: serving.Generation{Cert: fresh.Cert}}, Serving: fresh, Bundles: both(fresh.CA)}, fresh, ""},
-		"no files yet":                     {serving.Facts{Bundles: both(fresh.CA)}, serving.Generation{}, "no serving certificate"},
-		"the caBundle is not injected yet": {serving.Facts{State: serving.State{Current: fresh}, Bundles: both(nil)}, fresh, "caBundle"},
+		"they fit":                         {serving.Facts{State: serving.State{Current: other}, Registered: both(issueBundle(t, fresh))}, other, "not verify"},
+		"the caBundle trusts them":         {serving.Facts{State: serving.State{Current: fresh}, Registered: both(fresh.CA)}, fresh, ""},
+		"files half written":               {serving.Facts{State: serving.State{Current: serving.Generation{Cert: fresh.Cert}}, Serving: fresh, Registered: both(fresh.CA)}, fresh, ""},
+		"no files yet":                     {serving.Facts{Registered: both(fresh.CA)}, serving.Generation{}, "no serving certificate"},
+		"the caBundle is not injected yet": {serving.Facts{State: serving.State{Current: fresh}, Registered: both(nil)}, fresh, "caBundle"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := serving.Next(tc.facts, p, now)
@@ -146,7 +191,7 @@ func TestWhateverIsServedIsTrusted(t *testing.T) {
 					seen[i] = moment
 				}
 				d := serving.Next(serving.Facts{
-					State: state, Exists: !state.Current.Empty(), Serving: replicas[i], Bundles: both(published), NextSince: seen[i],
+					State: state, Exists: !state.Current.Empty(), Serving: replicas[i], Registered: both(published), NextSince: seen[i],
 				}, p, moment)
 				if d.Action != serving.Nothing {
 					if d.Action == serving.Promote {
@@ -197,7 +242,7 @@ func TestReplicasOfTwoNamesComeToRest(t *testing.T) {
 			if seen[i].IsZero() && !state.Next.Empty() {
 				seen[i] = at
 			}
-			d := serving.Next(serving.Facts{State: state, Exists: true, Serving: state.Current, Bundles: both(state.Bundle()), NextSince: seen[i]}, p, at)
+			d := serving.Next(serving.Facts{State: state, Exists: true, Serving: state.Current, Registered: both(state.Bundle()), NextSince: seen[i]}, p, at)
 			if rest++; d.Action == serving.Nothing {
 				continue
 			}

@@ -29,18 +29,21 @@ const (
 type observed struct {
 	facts      Facts
 	secret     *corev1.Secret                                          // nil when there is none
-	mutating   *admissionregistrationv1.MutatingWebhookConfiguration   // without webhooks when there is none
-	validating *admissionregistrationv1.ValidatingWebhookConfiguration // likewise
+	validating *admissionregistrationv1.ValidatingWebhookConfiguration // without webhooks when there is none
+	mutating   *admissionregistrationv1.MutatingWebhookConfiguration   // likewise, and when it cannot be read
+	// stampErr says why it cannot: no pod waits for the stamp, nor does the rest.
+	stampErr error
 }
 
 // observe reads the configurations before the Secret: a caBundle is written
 // with the version read here, so a write that follows from an old Secret cannot
 // undo one that followed from a newer.
 func (k *Keeper) observe(ctx context.Context) (o observed, err error) {
-	o.facts = Facts{Serving: k.serving, Bundles: map[string][]byte{}}
-	if err := k.observeConfigurations(ctx, &o); err != nil {
+	o.facts.Serving = k.serving
+	if err := k.observeValidating(ctx, &o); err != nil {
 		return o, err
 	}
+	k.observeMutating(ctx, &o)
 	if k.options.Dir != "" {
 		o.facts.State.Current, err = readDir(k.options.Dir)
 		return o, err
@@ -58,43 +61,46 @@ func (k *Keeper) observe(ctx context.Context) (o observed, err error) {
 	return o, nil
 }
 
-func (k *Keeper) observeConfigurations(ctx context.Context, o *observed) error {
-	api := k.client.AdmissionregistrationV1()
-	var err error
-	o.mutating, err = api.MutatingWebhookConfigurations().Get(ctx, k.options.Mutating, metav1.GetOptions{})
+func (k *Keeper) observeValidating(ctx context.Context, o *observed) error {
+	name, into := k.options.Validating, &o.facts.Registered.Validating
+	read, err := k.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		o.mutating, o.facts.Missing = &admissionregistrationv1.MutatingWebhookConfiguration{}, k.options.Mutating
+		into.Missing, read = missing(name), &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	case err != nil:
-		return fmt.Errorf("reading webhook configuration %s: %w", k.options.Mutating, err)
-	default:
-		for i := range o.mutating.Webhooks {
-			o.facts.Bundles[o.mutating.Webhooks[i].Name] = o.mutating.Webhooks[i].ClientConfig.CABundle
-		}
+		return fmt.Errorf("reading webhook configuration %s: %w", name, err)
 	}
-	o.validating, err = api.ValidatingWebhookConfigurations().Get(ctx, k.options.Validating, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		o.validating, o.facts.Missing = &admissionregistrationv1.ValidatingWebhookConfiguration{}, k.options.Validating
-	case err != nil:
-		return fmt.Errorf("reading webhook configuration %s: %w", k.options.Validating, err)
-	default:
-		for i := range o.validating.Webhooks {
-			o.facts.Bundles[o.validating.Webhooks[i].Name] = o.validating.Webhooks[i].ClientConfig.CABundle
-		}
+	o.validating, into.Bundles = read, make(map[string][]byte, len(read.Webhooks))
+	for i := range read.Webhooks {
+		into.Bundles[read.Webhooks[i].Name] = read.Webhooks[i].ClientConfig.CABundle
 	}
 	return nil
 }
 
-// nextPublishedSince remembers since when the next CA is in every caBundle.
+func (k *Keeper) observeMutating(ctx context.Context, o *observed) {
+	name, into := k.options.Mutating, &o.facts.Registered.Mutating
+	read, err := k.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		into.Missing, read = missing(name), &admissionregistrationv1.MutatingWebhookConfiguration{}
+	case err != nil:
+		o.stampErr = fmt.Errorf("reading webhook configuration %s: %w", name, err)
+		into.Missing, read = o.stampErr.Error(), &admissionregistrationv1.MutatingWebhookConfiguration{}
+	}
+	o.mutating, into.Bundles = read, make(map[string][]byte, len(read.Webhooks))
+	for i := range read.Webhooks {
+		into.Bundles[read.Webhooks[i].Name] = read.Webhooks[i].ClientConfig.CABundle
+	}
+}
+
+func missing(name string) string { return "the webhook configuration " + name + " does not exist" }
+
+// nextPublishedSince remembers since when the next CA is in every caBundle of the
+// validating configuration.
 func (k *Keeper) nextPublishedSince(f Facts) time.Time {
 	ca := f.State.Next.CA
-	everywhere := len(ca) > 0 && f.Missing == ""
-	for _, bundle := range f.Bundles {
-		everywhere = everywhere && bytes.Contains(bundle, ca)
-	}
 	switch {
-	case !everywhere:
+	case len(ca) == 0 || !f.Registered.Validating.holds(ca):
 		k.nextCA, k.nextSince = nil, time.Time{}
 	case !bytes.Equal(k.nextCA, ca):
 		k.nextCA, k.nextSince = ca, k.clock.Now()

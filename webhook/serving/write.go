@@ -8,10 +8,13 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/reanchor/reanchor/bundle"
 )
 
 // fieldManager is the owner of what a Keeper writes.
@@ -27,7 +30,7 @@ func (k *Keeper) store(ctx context.Context, read *corev1.Secret, s State) error 
 			Type:       corev1.SecretTypeTLS, Data: s.data(),
 		}
 		if _, err := secrets.Create(ctx, secret, metav1.CreateOptions{FieldManager: fieldManager}); err != nil {
-			return fmt.Errorf("creating the serving certificate's Secret: %w", err)
+			return fmt.Errorf("creating the serving certificate's Secret: %w", sealed(err))
 		}
 		return nil
 	}
@@ -40,41 +43,27 @@ func (k *Keeper) store(ctx context.Context, read *corev1.Secret, s State) error 
 	}
 	maps.Copy(secret.Data, s.data())
 	if _, err := secrets.Update(ctx, secret, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
-		return fmt.Errorf("writing the serving certificate's Secret: %w", err)
+		return fmt.Errorf("writing the serving certificate's Secret: %w", sealed(err))
 	}
 	return nil
 }
 
-// publish makes every caBundle the given one; nil leaves them alone. It reports
-// whether it wrote anything.
-func (k *Keeper) publish(ctx context.Context, o observed, bundle []byte) (bool, error) {
-	if bundle == nil {
-		return false, nil
+// sealed takes away an answer's text when it quotes a certificate or a key. What
+// was refused may be the Secret with the serving key, and the webhook of a policy
+// that refuses it may quote it.
+func sealed(err error) error {
+	if !bundle.QuotesPEM(err.Error()) {
+		return err
 	}
-	first, err := k.publishMutating(ctx, o.mutating, bundle)
-	if err != nil {
-		return first, err
-	}
-	second, err := k.publishValidating(ctx, o.validating, bundle)
-	return first || second, err
+	return fmt.Errorf("refused as %q; the message is left out, since it quotes a certificate or a key", apierrors.ReasonForError(err))
 }
 
-func (k *Keeper) publishMutating(ctx context.Context, c *admissionregistrationv1.MutatingWebhookConfiguration, bundle []byte) (bool, error) {
+// publishValidating makes every caBundle of the configuration the given one; nil
+// leaves them alone. It reports whether it wrote anything.
+func (k *Keeper) publishValidating(ctx context.Context, c *admissionregistrationv1.ValidatingWebhookConfiguration, caBundle []byte) (bool, error) {
 	different := false
 	for i := range c.Webhooks {
-		different = replaceBundle(&c.Webhooks[i].ClientConfig, bundle) || different
-	}
-	if !different {
-		return false, nil
-	}
-	_, err := k.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(ctx, c, metav1.UpdateOptions{FieldManager: fieldManager})
-	return k.published(c.Name, err)
-}
-
-func (k *Keeper) publishValidating(ctx context.Context, c *admissionregistrationv1.ValidatingWebhookConfiguration, bundle []byte) (bool, error) {
-	different := false
-	for i := range c.Webhooks {
-		different = replaceBundle(&c.Webhooks[i].ClientConfig, bundle) || different
+		different = replaceBundle(&c.Webhooks[i].ClientConfig, caBundle) || different
 	}
 	if !different {
 		return false, nil
@@ -83,19 +72,32 @@ func (k *Keeper) publishValidating(ctx context.Context, c *admissionregistration
 	return k.published(c.Name, err)
 }
 
+// publishMutating is publishValidating for the other one.
+func (k *Keeper) publishMutating(ctx context.Context, c *admissionregistrationv1.MutatingWebhookConfiguration, caBundle []byte) (bool, error) {
+	different := false
+	for i := range c.Webhooks {
+		different = replaceBundle(&c.Webhooks[i].ClientConfig, caBundle) || different
+	}
+	if !different {
+		return false, nil
+	}
+	_, err := k.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(ctx, c, metav1.UpdateOptions{FieldManager: fieldManager})
+	return k.published(c.Name, err)
+}
+
 func (k *Keeper) published(name string, err error) (bool, error) {
 	if err != nil {
-		return false, fmt.Errorf("writing the caBundle of %s: %w", name, err)
+		return false, fmt.Errorf("writing the caBundle of %s: %w", name, sealed(err))
 	}
 	k.log.Info("Wrote the caBundle", "configuration", name)
 	return true, nil
 }
 
-func replaceBundle(c *admissionregistrationv1.WebhookClientConfig, bundle []byte) bool {
-	if bytes.Equal(c.CABundle, bundle) {
+func replaceBundle(c *admissionregistrationv1.WebhookClientConfig, caBundle []byte) bool {
+	if caBundle == nil || bytes.Equal(c.CABundle, caBundle) {
 		return false
 	}
-	c.CABundle = bundle
+	c.CABundle = caBundle
 	return true
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -24,7 +25,7 @@ import (
 type WebhookCmd struct {
 	Address       string `help:"Where the webhooks are served, over TLS." default:":9443" env:"REANCHOR_WEBHOOK_ADDRESS"`
 	HealthAddress string `help:"Where /healthz, /readyz and /metrics are served, without TLS." default:":8081" env:"REANCHOR_HEALTH_ADDRESS"`
-	Kubeconfig    string `help:"Default: the pod's own service account." env:"KUBECONFIG" placeholder:"FILE"`
+	Kubeconfig    string `help:"Kubeconfig file, or a list as kubectl takes it; default: the pod's own service account." env:"KUBECONFIG" placeholder:"FILE"`
 
 	Namespace          string        `help:"Namespace of the Service and of the serving certificate's Secret." default:"reanchor-system" env:"POD_NAMESPACE"`
 	Service            string        `help:"Service by which the API server reaches the webhooks." default:"reanchor-webhook" env:"REANCHOR_WEBHOOK_SERVICE"`
@@ -96,14 +97,26 @@ func (c *WebhookCmd) options(log logr.Logger) webhook.Options {
 	}
 }
 
-// clusterConfig reads a kubeconfig, or the pod's own service account.
+// clusterConfig reads a kubeconfig, or the pod's own service account. Like kubectl
+// it merges the files of a list, as $KUBECONFIG may be one. Unlike it, it looks for
+// no file that nobody named: what serves and writes must not do so in whatever
+// cluster somebody worked on last.
 func clusterConfig(kubeconfig string) (*rest.Config, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	config, err := loadConfig(kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("finding the API server (set --kubeconfig outside a cluster): %w", err)
 	}
 	config.UserAgent = "reanchor"
 	return config, nil
+}
+
+func loadConfig(kubeconfig string) (*rest.Config, error) {
+	files := filepath.SplitList(kubeconfig)
+	if len(files) < 2 {
+		return clientcmd.BuildConfigFromFlags("", kubeconfig)
+	}
+	rules := &clientcmd.ClientConfigLoadingRules{Precedence: files}
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
 }
 
 // newLog writes one JSON object a line, also what the libraries have to say.

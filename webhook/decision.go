@@ -26,7 +26,7 @@ const (
 	Stamped Outcome = "stamped"
 	// Unstamped: admitted with a stamp removed that nothing proves.
 	Unstamped Outcome = "unstamped"
-	// Failed: the request could not be read.
+	// Failed: answered with an HTTP error, so that the failurePolicy decides.
 	Failed Outcome = "error"
 )
 

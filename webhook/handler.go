@@ -89,6 +89,14 @@ type refusal struct {
 	why    string
 }
 
+// reason tells a request that cannot be read from one that came at a bad time.
+func (r *refusal) reason() v1alpha1.Reason {
+	if r.status == http.StatusServiceUnavailable {
+		return v1alpha1.Unavailable
+	}
+	return v1alpha1.BadRequest
+}
+
 func (r *refusal) Error() string { return r.why }
 
 // ServeHTTP implements http.Handler.
@@ -97,7 +105,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m := h.memory.Get().(*memory)
 	request, decision, err := h.answer(r, m, began)
 	if err != nil {
-		h.metrics.observe(h.kind, &Decision{Outcome: Failed, Reason: v1alpha1.BadRequest}, h.clock.Since(began))
+		h.metrics.observe(h.kind, &Decision{Outcome: Failed, Reason: err.reason()}, h.clock.Since(began))
 		http.Error(w, err.Error(), err.status)
 		return
 	}

@@ -23,7 +23,8 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	notAfter prometheus.Gauge
-	synced   prometheus.Gauge
+	ready    prometheus.Gauge
+	stamp    prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -42,12 +43,16 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "reanchor_webhook_serving_certificate_not_after_timestamp_seconds",
 			Help: "When the serving certificate in use expires, in Unix time; 0 before there is one.",
 		}),
-		synced: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "reanchor_webhook_snapshot_synced",
-			Help: "1 when the snapshot that decisions are made from is complete, else 0.",
+		ready: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "reanchor_webhook_ready",
+			Help: "1 when this replica is ready, as /readyz says, else 0. Meshed pods cannot be created while none is.",
+		}),
+		stamp: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "reanchor_webhook_stamp_reachable",
+			Help: "1 when API servers reach this replica to stamp pods, else 0. No pod waits for the stamp.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.notAfter, m.synced} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.notAfter, m.ready, m.stamp} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -59,10 +64,23 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 // ServingCertificate records the end of the serving certificate in use.
 func (m *Metrics) ServingCertificate(notAfter time.Time) { m.notAfter.Set(float64(notAfter.Unix())) }
 
-// Snapshot records that decisions are made from a complete snapshot, and begins
-// the counters of its meshes at 0, so that the first denial is an increase.
+// Ready records whether requests may come here.
+func (m *Metrics) Ready(ready bool) { set(m.ready, ready) }
+
+// StampReachable records whether API servers reach this replica to stamp.
+func (m *Metrics) StampReachable(reached bool) { set(m.stamp, reached) }
+
+func set(g prometheus.Gauge, is bool) {
+	value := 0.0
+	if is {
+		value = 1
+	}
+	g.Set(value)
+}
+
+// Snapshot begins the counters of the snapshot's meshes at 0, so that the first
+// denial is an increase.
 func (m *Metrics) Snapshot(s *Snapshot) {
-	m.synced.Set(1)
 	for _, name := range s.Meshes() {
 		for kind, outcomes := range claimedOutcomes() {
 			for outcome, reasons := range outcomes {
@@ -78,6 +96,7 @@ func (m *Metrics) presetUnclaimed() {
 	for _, kind := range []Kind{KindStamp, KindValidate} {
 		m.requests.WithLabelValues(string(kind), "", string(Allowed), string(v1alpha1.NotMeshed))
 		m.requests.WithLabelValues(string(kind), "", string(Failed), string(v1alpha1.BadRequest))
+		m.requests.WithLabelValues(string(kind), "", string(Failed), string(v1alpha1.Unavailable))
 		m.duration.WithLabelValues(string(kind))
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -54,25 +55,31 @@ type Options struct {
 
 // Server is one replica of the webhook.
 type Server struct {
-	options  Options
-	watcher  *Watcher
-	keeper   *serving.Keeper
-	metrics  *Metrics
-	registry *prometheus.Registry
-	draining atomic.Bool
+	options   Options
+	discovery discovery.ServerVersionInterface
+	watcher   *Watcher
+	keeper    *serving.Keeper
+	metrics   *Metrics
+	registry  *prometheus.Registry
+	draining  atomic.Bool
+	// waiting says why the API server cannot be asked yet, if it cannot.
+	waiting atomic.Pointer[string]
 }
 
-// NewServer returns a replica that does nothing yet. It refuses an API server
-// that is too old to keep unmeshed pods away.
+// NewServer returns a replica that does nothing yet, and asks nobody.
 func NewServer(config *rest.Config, o Options) (*Server, error) {
+	config = rest.CopyConfig(config)
+	config.WarningHandlerWithContext = warningLog{o.Log}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("building the client: %w", err)
 	}
-	if err := CheckVersion(client.Discovery()); err != nil {
-		return nil, err
-	}
 	s := &Server{options: o, registry: prometheus.NewRegistry()}
+	asking := rest.CopyConfig(config)
+	asking.Timeout = askTimeout
+	if s.discovery, err = discovery.NewDiscoveryClientForConfig(asking); err != nil {
+		return nil, fmt.Errorf("building the client: %w", err)
+	}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if s.metrics, err = NewMetrics(s.registry); err != nil {
 		return nil, fmt.Errorf("registering the metrics: %w", err)
@@ -81,12 +88,14 @@ func NewServer(config *rest.Config, o Options) (*Server, error) {
 		return nil, err
 	}
 	keeping := o.Serving
-	keeping.OnSwitch = s.metrics.ServingCertificate
+	keeping.OnSwitch, keeping.OnStamp = s.metrics.ServingCertificate, s.metrics.StampReachable
 	s.keeper = serving.NewKeeper(client, keeping, o.Clock, o.Log.WithName("serving"))
 	return s, nil
 }
 
-// Run serves until the context ends, and ShutdownDelay longer.
+// Run serves until the context ends, and ShutdownDelay longer. It waits for an API
+// server that cannot be asked, and refuses one that is too old to keep unmeshed
+// pods away.
 func (s *Server) Run(ctx context.Context) error {
 	webhooks, err := net.Listen("tcp", s.options.Address)
 	if err != nil {
@@ -101,8 +110,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stop()
 	group, working := errgroup.WithContext(working)
 	tlsServer, healthServer := s.webhookServer(), s.healthServer()
-	group.Go(func() error { return s.watcher.Run(working) })
-	group.Go(func() error { return s.keeper.Run(working) })
+	group.Go(func() error { return s.work(working) })
 	group.Go(func() error { return serve(func() error { return tlsServer.ServeTLS(webhooks, "", "") }) })
 	group.Go(func() error { return serve(func() error { return healthServer.Serve(health) }) })
 	group.Go(func() error {
@@ -181,7 +189,11 @@ func (s *Server) healthServer() *http.Server {
 		}
 		_, _ = w.Write([]byte("ok"))
 	})
-	mux.Handle("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+	mux.HandleFunc("/metrics", func(w http.ResponseWriter, r *http.Request) {
+		s.metrics.Ready(s.Ready() == nil)
+		metrics.ServeHTTP(w, r)
+	})
 	return newHTTPServer(mux)
 }
 
@@ -191,7 +203,7 @@ func (s *Server) Ready() error {
 	case s.draining.Load():
 		return errors.New("ending")
 	case s.watcher.Snapshot() == nil:
-		return errors.New("the MeshTrusts, AnchorRotations and namespaces have not all been read yet: are Reanchor's CRDs installed?")
+		return s.unread()
 	default:
 		return s.keeper.Ready()
 	}

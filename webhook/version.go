@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log"
 	"strings"
@@ -17,8 +19,8 @@ const Oldest = "1.30.0"
 
 // CheckVersion says in one sentence why the API server is too old, nil if it is
 // not.
-func CheckVersion(d discovery.ServerVersionInterface) error {
-	info, err := d.ServerVersion()
+func CheckVersion(ctx context.Context, d discovery.ServerVersionInterface) error {
+	info, err := discovery.ToServerVersionInterfaceWithContext(d).ServerVersionWithContext(ctx)
 	if err != nil {
 		return fmt.Errorf("asking for the version of the API server: %w", err)
 	}
@@ -35,12 +37,20 @@ func CheckVersion(d discovery.ServerVersionInterface) error {
 }
 
 // newErrorLog sends what net/http has to say of broken connections to the log
-// at a level where nobody needs to read it.
-func newErrorLog(l logr.Logger) *log.Logger { return log.New(errorLog{l.V(1)}, "", 0) }
+// at a level where nobody needs to read it, and what it has to say of a handler
+// that panicked as an error.
+func newErrorLog(l logr.Logger) *log.Logger { return log.New(errorLog{l}, "", 0) }
 
 type errorLog struct{ log logr.Logger }
 
 func (e errorLog) Write(line []byte) (int, error) {
-	e.log.Info("Connection failed", "error", strings.TrimSpace(string(line)))
+	text := strings.TrimSpace(string(line))
+	// "http: panic serving ..." and "http2: panic serving ..." (net/http), with
+	// the stack.
+	if strings.Contains(text, "panic serving") {
+		e.log.Error(errors.New(text), "A request made the handler panic; it was not answered, please report it")
+		return len(line), nil
+	}
+	e.log.V(1).Info("Connection failed", "error", text)
 	return len(line), nil
 }

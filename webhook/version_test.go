@@ -24,7 +24,7 @@ func TestOldAPIServersAreRefused(t *testing.T) {
 		"v1.29.14": true, "v1.9.0": true, "v1.29.0-eks-5e0fdde": true,
 		"v1.30.0": false, "v1.30.2-gke.1587003": false, "v1.36.3": false, "v1.30.0+k3s1": false, "v2.0.0": false,
 	} {
-		err := webhook.CheckVersion(server{version: version})
+		err := webhook.CheckVersion(t.Context(), server{version: version})
 		if (err != nil) != old {
 			t.Errorf("%s: %v", version, err)
 		}
@@ -32,7 +32,7 @@ func TestOldAPIServersAreRefused(t *testing.T) {
 			t.Errorf("%s: the sentence does not name both versions: %v", version, err)
 		}
 	}
-	if webhook.CheckVersion(server{err: errors.New("down")}) == nil || webhook.CheckVersion(server{version: "?"}) == nil {
+	if webhook.CheckVersion(t.Context(), server{err: errors.New("down")}) == nil || webhook.CheckVersion(t.Context(), server{version: "?"}) == nil {
 		t.Error("a version that is not known is accepted")
 	}
 }

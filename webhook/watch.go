@@ -13,6 +13,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
@@ -21,38 +22,52 @@ import (
 // Watcher keeps the Snapshot up to date: it watches MeshTrusts, AnchorRotations
 // and the metadata of namespaces, and builds a new snapshot when one changes.
 type Watcher struct {
-	cache    cache.Cache
+	config   *rest.Config
+	scheme   *runtime.Scheme
+	mapper   meta.RESTMapper
+	cache    cache.Cache // nil before Open
 	texts    *bundle.Cache
 	metrics  *Metrics
 	snapshot atomic.Pointer[Snapshot]
 	changed  chan struct{}
 }
 
-// NewWatcher returns a Watcher that has read nothing yet.
+// NewWatcher returns a Watcher that has read nothing yet, and asked nobody.
 func NewWatcher(config *rest.Config, m *Metrics) (*Watcher, error) {
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	w := &Watcher{config: config, scheme: runtime.NewScheme(), texts: NewCache(), metrics: m, changed: make(chan struct{}, 1)}
+	if err := v1alpha1.AddToScheme(w.scheme); err != nil {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
-	c, err := cache.New(config, cache.Options{
-		Scheme:           scheme,
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject:         map[client.Object]cache.ByObject{namespaces(): {Transform: onlyOptOut}},
-	})
+	asking := rest.CopyConfig(config)
+	asking.Timeout = askTimeout
+	httpClient, err := rest.HTTPClientFor(asking)
 	if err != nil {
-		return nil, fmt.Errorf("building the cache: %w", err)
+		return nil, fmt.Errorf("building the client: %w", err)
 	}
-	return &Watcher{cache: c, texts: NewCache(), metrics: m, changed: make(chan struct{}, 1)}, nil
+	// It asks when it is used, and asks again for a kind that it did not find.
+	if w.mapper, err = apiutil.NewDynamicRESTMapper(asking, httpClient); err != nil {
+		return nil, fmt.Errorf("building the client: %w", err)
+	}
+	return w, nil
 }
 
 // Snapshot returns the present snapshot; nil until everything has been read once.
 func (w *Watcher) Snapshot() *Snapshot { return w.snapshot.Load() }
 
-// Run watches until the context ends.
-func (w *Watcher) Run(ctx context.Context) error {
+// Open asks the API server for the kinds that are to be watched. After an error it
+// may be called again.
+func (w *Watcher) Open(ctx context.Context) error {
+	opened, err := cache.New(w.config, cache.Options{
+		Scheme: w.scheme, Mapper: w.mapper,
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject:         map[client.Object]cache.ByObject{namespaces(): {Transform: onlyOptOut}},
+	})
+	if err != nil {
+		return fmt.Errorf("building the cache: %w", err)
+	}
 	for _, object := range []client.Object{&v1alpha1.MeshTrust{}, &v1alpha1.AnchorRotation{}, namespaces()} {
-		// Not blocking: the caches start below, and may wait for their CRD.
-		informer, err := w.cache.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+		// Not blocking: the caches start later.
+		informer, err := opened.GetInformer(ctx, object, cache.BlockUntilSynced(false))
 		if meta.IsNoMatchError(err) {
 			return fmt.Errorf("watching %T (install Reanchor's CRDs first): %w", object, err)
 		}
@@ -62,6 +77,15 @@ func (w *Watcher) Run(ctx context.Context) error {
 		if _, err := informer.AddEventHandler(w.handler()); err != nil {
 			return fmt.Errorf("watching %T: %w", object, err)
 		}
+	}
+	w.cache = opened
+	return nil
+}
+
+// Run watches what Open opened until the context ends.
+func (w *Watcher) Run(ctx context.Context) error {
+	if w.cache == nil {
+		return nil // the context ended first
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- w.cache.Start(ctx) }()

@@ -142,6 +142,9 @@ const (
 	NotMeshed Reason = "NotMeshed"
 	// BadRequest says that the admission request could not be read.
 	BadRequest Reason = "BadRequest"
+	// Unavailable says that the admission request came when it could not be judged:
+	// before the cluster was read, or among too many large ones.
+	Unavailable Reason = "Unavailable"
 )
 
 // Reasons of an anchor rotation.
@@ -219,7 +222,7 @@ func Reasons() []Reason {
 		ManuallyInjected, EvictionBlocked, BarePod, JobPod, UnknownOwner, MirrorPod, OptedOut,
 		ScaledToZero, NodeNotReady,
 		Current, Missing, Retired, TrustExpired, TrustUnknown, NoCertificate, IssuerNotTrusted,
-		NotMeshed, BadRequest,
+		NotMeshed, BadRequest, Unavailable,
 		RotationOpened, RotationComplete, Aborted, Standing, AnotherRotation, NotObserved, PermissionMissing,
 		BundleNotOurs, TemplateInvalid, IssuanceInFlight, IssuanceFailed, IssuerRenewsTooSoon,
 		HoldingRenewals, KeepingOldAnchor, AnchorIssuing, AnchorUnfit, WaitingForBundle,

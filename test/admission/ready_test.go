@@ -53,13 +53,13 @@ func TestAReplicaIsNotReadyBeforeItHasReadTheCluster(t *testing.T) {
 				if err := r.get("/readyz"); err != nil {
 					return err.Error()
 				}
-				return shows(r, syncedMetric, func(v float64) bool { return v == 1 })
+				return shows(r, readyMetric, func(v float64) bool { return v == 1 })
 			})
 		})
 	}
 }
 
-const syncedMetric = "reanchor_webhook_snapshot_synced"
+const readyMetric = "reanchor_webhook_ready"
 
 // waits says how a replica is not one that lives, and waits for what it reads.
 func waits(r *replica) string {
@@ -75,7 +75,7 @@ func waits(r *replica) string {
 			return fmt.Sprintf("its readiness does not say %q but: %v", want, err)
 		}
 	}
-	return shows(r, syncedMetric, func(v float64) bool { return v == 0 })
+	return shows(r, readyMetric, func(v float64) bool { return v == 0 })
 }
 
 // shows says what a gauge of a replica is when it is not as it should be.

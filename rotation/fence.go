@@ -96,6 +96,12 @@ func (f *fence) probe(ctx context.Context, name string, o *observation, now time
 	f.bursts[name] = b
 }
 
+func (f *fence) forget(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.bursts, name)
+}
+
 func (f *fence) burst(ctx context.Context, o *observation, size int, now time.Time) burst {
 	answers := make([]burst, size)
 	var wait sync.WaitGroup

@@ -23,6 +23,7 @@ import (
 	"github.com/reanchor/reanchor/rotation/inventory"
 	"github.com/reanchor/reanchor/rotation/owner"
 	"github.com/reanchor/reanchor/rotation/published"
+	"github.com/reanchor/reanchor/rotation/record"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -158,7 +159,7 @@ func (r *Reconciler) store(ctx context.Context, before, mt *v1alpha1.MeshTrust, 
 	if !must && !material(before, mt) && !r.reporter.statusDue(mt.Name, r.clock.Now()) {
 		return false, nil
 	}
-	if err := r.client.Status().Update(ctx, mt); err != nil {
+	if err := record.UpdateStatus(ctx, r.client, mt); err != nil {
 		return false, fmt.Errorf("writing the status of MeshTrust %s: %w", mt.Name, err)
 	}
 	r.reporter.statusWritten(mt.Name, r.clock.Now())
@@ -273,5 +274,6 @@ func refusal(err error) string {
 
 func (r *Reconciler) forget(name string) {
 	r.memory.forget(name)
+	r.fence.forget(name)
 	r.reporter.forget(name)
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/record"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -26,7 +27,7 @@ type reporter struct {
 }
 
 func newReporter(recorder events.EventRecorder, metrics *Metrics) *reporter {
-	return &reporter{recorder: recorder, metrics: metrics, written: map[string]time.Time{}}
+	return &reporter{recorder: record.Events(recorder), metrics: metrics, written: map[string]time.Time{}}
 }
 
 func (r *reporter) statusDue(name string, now time.Time) bool {

@@ -13,6 +13,7 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/inventory"
+	"github.com/reanchor/reanchor/rotation/record"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -242,10 +243,7 @@ func readyCondition(o *observation, others ...metav1.Condition) metav1.Condition
 
 // setCondition adds a condition, with the message cut to what the API takes.
 func setCondition(mt *v1alpha1.MeshTrust, c metav1.Condition, now time.Time) {
-	const most = 1024
-	if len(c.Message) > most {
-		c.Message = strings.ToValidUTF8(c.Message[:most-3], "") + "..."
-	}
+	c.Message = record.Clip(c.Message)
 	c.Reason = cmp.Or(c.Reason, string(v1alpha1.TrustUnknown))
 	c.ObservedGeneration = mt.Generation
 	c.LastTransitionTime = second(now)

@@ -46,8 +46,8 @@ func (r *Reconciler) observeRun(ctx context.Context, w *world) error {
 		return err
 	}
 	if phase := f.Run.State.Phase; phase == "" || phase == v1alpha1.PhasePreflight {
-		if f.Checks.Missing, err = r.Store.Missing(ctx, w.mt); err != nil {
-			return fmt.Errorf("asking for the rights that a rotation needs: %w", err)
+		if f.Checks.Missing, err = r.missing(ctx, w.mt); err != nil {
+			return err
 		}
 	}
 	if len(w.run.Spec.Acknowledge) > 0 && r.ServerTime != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 // open creates a run when one is called for, and deletes those that are too
@@ -89,7 +90,7 @@ func (r *Reconciler) noteSchedule(ctx context.Context, w *world) error {
 	}
 	next := w.mt.DeepCopy()
 	next.Status.LastScheduleTime = timeRef(last)
-	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(w.mt, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := record.PatchStatus(ctx, r.Client, next, w.mt); err != nil {
 		return fmt.Errorf("storing the schedule's time in MeshTrust %s: %w", w.mt.Name, err)
 	}
 	w.mt = next
@@ -110,7 +111,7 @@ func (r *Reconciler) markOwn(ctx context.Context, w *world) error {
 	if !changed || w.spec.Suspend {
 		return nil
 	}
-	if err := r.Client.Status().Patch(ctx, next, client.MergeFromWithOptions(w.mt, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := record.PatchStatus(ctx, r.Client, next, w.mt); err != nil {
 		return fmt.Errorf("marking the own anchors in MeshTrust %s: %w", w.mt.Name, err)
 	}
 	w.mt = next

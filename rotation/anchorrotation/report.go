@@ -13,6 +13,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 // Reporter tells people and machines what was decided and done. Nothing reads
@@ -21,28 +22,46 @@ type Reporter struct {
 	recorder events.EventRecorder
 	metrics  *Metrics
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// written is when the status of each mesh's run was written last.
 	written map[string]time.Time
+	// lacking is which rights were said last to be missing, for each mesh.
+	lacking map[string]string
 }
 
 // NewReporter returns a Reporter that writes events and sets metrics.
 func NewReporter(recorder events.EventRecorder, metrics *Metrics) *Reporter {
-	return &Reporter{recorder: recorder, metrics: metrics, written: map[string]time.Time{}}
+	return &Reporter{recorder: record.Events(recorder), metrics: metrics, written: map[string]time.Time{}, lacking: map[string]string{}}
 }
 
-func (r *Reporter) statusDue(run string, now time.Time) bool {
+func (r *Reporter) statusDue(mesh string, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return now.Sub(r.written[run]) >= statusEvery
+	return now.Sub(r.written[mesh]) >= statusEvery
 }
 
-func (r *Reporter) statusWritten(run string, now time.Time) {
+func (r *Reporter) statusWritten(mesh string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.written[run] = now
+	r.written[mesh] = now
 }
 
-func (r *Reporter) forget(mesh string) { r.metrics.forget(mesh) }
+// lacks notes which rights are missing, and reports whether that is news.
+func (r *Reporter) lacks(mesh, rights string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.lacking[mesh]
+	r.lacking[mesh] = rights
+	return rights != "" && rights != before
+}
+
+func (r *Reporter) forget(mesh string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.written, mesh)
+	delete(r.lacking, mesh)
+	r.metrics.forget(mesh)
+}
 
 // decided shows what was decided on.
 func (r *Reporter) decided(mt *v1alpha1.MeshTrust, run *v1alpha1.AnchorRotation, d lifecycle.Decision, now time.Time) {
@@ -119,7 +138,7 @@ func (r *Reporter) acted(w *world, reason v1alpha1.Reason, a lifecycle.Action) {
 // never what a Secret holds.
 func (r *Reporter) failed(w *world, reason v1alpha1.Reason, a lifecycle.Action, err error) {
 	r.metrics.failed(w.mt.Name, a.Verb)
-	r.recorder.Eventf(about(w), nil, corev1.EventTypeWarning, string(reason), string(a.Verb), "%s: %s", describe(a), clip(err.Error()))
+	r.recorder.Eventf(about(w), nil, corev1.EventTypeWarning, string(reason), string(a.Verb), "%s: %s", describe(a), err)
 }
 
 func (r *Reporter) opened(mt *v1alpha1.MeshTrust, run client.Object, why string) {
@@ -127,16 +146,16 @@ func (r *Reporter) opened(mt *v1alpha1.MeshTrust, run client.Object, why string)
 }
 
 func (r *Reporter) forbidden(mt *v1alpha1.MeshTrust, message string) {
-	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.PermissionMissing), "Observe", "%s", clip(message))
+	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.PermissionMissing), "Observe", "%s", message)
 }
 
 // abandoned tells of a run that is deleted midway and that nothing follows.
 func (r *Reporter) abandoned(run *v1alpha1.AnchorRotation, why string) {
-	r.recorder.Eventf(run, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Release", "%s", clip(why))
+	r.recorder.Eventf(run, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Release", "%s", why)
 }
 
 func (r *Reporter) misscheduled(mt *v1alpha1.MeshTrust, err error) {
-	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Rotate", "%s", clip(err.Error()))
+	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Rotate", "%s", err)
 }
 
 // describe says in a few words what a write does.

@@ -8,6 +8,7 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 // runOf reads back what storeState wrote, and what the user says. Of the
@@ -88,7 +89,7 @@ func certificateOf(r *lifecycle.Replaced) *v1alpha1.RotationCertificate {
 		return nil
 	}
 	c := &v1alpha1.RotationCertificate{
-		Subject: clip(r.Anchor.Subject), NotBefore: timeRef(r.Anchor.NotBefore), NotAfter: timeRef(r.Anchor.NotAfter),
+		Subject: record.Clip(r.Anchor.Subject), NotBefore: timeRef(r.Anchor.NotBefore), NotAfter: timeRef(r.Anchor.NotAfter),
 		CertificateUID: r.UID, Revision: r.Revision, SecretName: r.SecretName,
 	}
 	if r.Anchor.Fingerprint != (bundle.Fingerprint{}) {
@@ -99,17 +100,6 @@ func certificateOf(r *lifecycle.Replaced) *v1alpha1.RotationCertificate {
 		c.CertificateRef = &ref
 	}
 	return c
-}
-
-// mostText is what the API takes of a subject or a message.
-const mostText = 1024
-
-// clip bounds a text that others may have made of any length.
-func clip(text string) string {
-	if len(text) <= mostText {
-		return text
-	}
-	return text[:mostText-3] + "..."
 }
 
 func timeOf(t *metav1.Time) time.Time {

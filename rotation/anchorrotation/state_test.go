@@ -14,6 +14,7 @@ import (
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -185,7 +186,7 @@ func TestOfTooManyBlockersTheFirstAreListedAndAllCounted(t *testing.T) {
 	blockers := make([]lifecycle.Blocked, v1alpha1.MaxBlocked+1)
 	for i := range blockers {
 		blockers[i].Workload = v1alpha1.WorkloadRef{Namespace: "n", Kind: "Pod", Name: fmt.Sprintf("bare-%02d", i)}
-		blockers[i].Reason, blockers[i].Message = v1alpha1.BarePod, strings.Repeat("m", mostText+1)
+		blockers[i].Reason, blockers[i].Message = v1alpha1.BarePod, strings.Repeat("m", record.MostText+1)
 	}
 	for _, n := range []int{0, 1, v1alpha1.MaxBlocked, v1alpha1.MaxBlocked + 1} {
 		var run v1alpha1.AnchorRotation
@@ -195,7 +196,7 @@ func TestOfTooManyBlockersTheFirstAreListedAndAllCounted(t *testing.T) {
 			t.Fatalf("of %d: %d listed, %d counted", n, len(got), run.Status.BlockedByTotal)
 		}
 		for i, b := range got {
-			if b.Name != blockers[i].Workload.Name || b.Reason != v1alpha1.BarePod || len(b.Message) != mostText {
+			if b.Name != blockers[i].Workload.Name || b.Reason != v1alpha1.BarePod || len(b.Message) != record.MostText {
 				t.Errorf("of %d: the entry %d is %s, %s, with %d bytes of message", n, i, b.Name, b.Reason, len(b.Message))
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 // statusEvery is the least time between two writes of a status in which only
@@ -30,13 +30,13 @@ func (r *Reconciler) store(ctx context.Context, w *world, d lifecycle.Decision, 
 	if equality.Semantic.DeepEqual(next.Status, w.run.Status) {
 		return nil
 	}
-	if equality.Semantic.DeepEqual(essence(&next.Status), essence(&w.run.Status)) && !r.Reporter.statusDue(next.Name, now) {
+	if equality.Semantic.DeepEqual(essence(&next.Status), essence(&w.run.Status)) && !r.Reporter.statusDue(w.mt.Name, now) {
 		return nil
 	}
-	if err := r.Client.Status().Update(ctx, next); err != nil {
+	if err := record.UpdateStatus(ctx, r.Client, next); err != nil {
 		return fmt.Errorf("writing the status of AnchorRotation %s: %w", next.Name, err)
 	}
-	r.Reporter.statusWritten(next.Name, now)
+	r.Reporter.statusWritten(w.mt.Name, now)
 	r.Reporter.changed(w.run, next)
 	w.run = next
 	return nil
@@ -65,11 +65,11 @@ func render(run *v1alpha1.AnchorRotation, d lifecycle.Decision, now time.Time) {
 	storeState(s, &d.State)
 	s.Progress = d.Progress
 	if n := len(s.Steps); n > 0 && s.Steps[n-1].CompletedAt == nil {
-		s.Steps[n-1].Message = clip(d.Message)
+		s.Steps[n-1].Message = record.Clip(d.Message)
 	}
 	s.BlockedBy, s.BlockedByTotal = nil, int32(len(d.BlockedBy))
 	for _, b := range d.BlockedBy[:min(len(d.BlockedBy), v1alpha1.MaxBlocked)] {
-		s.BlockedBy = append(s.BlockedBy, v1alpha1.BlockedWorkload{WorkloadRef: b.Workload, Reason: b.Reason, Message: clip(b.Message)})
+		s.BlockedBy = append(s.BlockedBy, v1alpha1.BlockedWorkload{WorkloadRef: b.Workload, Reason: b.Reason, Message: record.Clip(b.Message)})
 	}
 	for _, c := range conditions(d) {
 		setCondition(run, c, now)
@@ -79,7 +79,7 @@ func render(run *v1alpha1.AnchorRotation, d lifecycle.Decision, now time.Time) {
 // setCondition adds a condition, with the message cut to what the API takes.
 func setCondition(run *v1alpha1.AnchorRotation, c metav1.Condition, now time.Time) {
 	c.Reason = cmp.Or(c.Reason, string(v1alpha1.NotObserved))
-	c.Message = strings.ToValidUTF8(clip(c.Message), "")
+	c.Message = record.Clip(c.Message)
 	c.ObservedGeneration, c.LastTransitionTime = run.Generation, metav1.NewTime(now.Truncate(time.Second))
 	apimeta.SetStatusCondition(&run.Status.Conditions, c)
 }

@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -21,11 +23,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/issuance"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 // stage is a world in which one write is due: the archive.
@@ -96,6 +100,31 @@ func TestNothingIsDoneThatIsNotStored(t *testing.T) {
 	}
 	if archived(t, r) {
 		t.Error("it was acted on a state that is not stored")
+	}
+}
+
+// An API server whose CRDs are of an earlier version drops the fields that it
+// does not know, and says nothing, unless it was asked to be strict.
+func TestNothingIsDoneThatOldCRDsCannotHold(t *testing.T) {
+	writes := 0
+	drops := interceptor.Funcs{SubResourceUpdate: func(ctx context.Context, inner client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+		writes++
+		if (&client.SubResourceUpdateOptions{}).ApplyOptions(opts).FieldValidation == metav1.FieldValidationStrict {
+			return apierrors.NewBadRequest(`AnchorRotation in version "v1alpha1" cannot be handled: strict decoding error: unknown field "status.steps"`)
+		}
+		stored := o.DeepCopyObject().(*v1alpha1.AnchorRotation)
+		stored.Status.Steps = nil
+		err := inner.SubResource(sub).Update(ctx, stored)
+		o.SetResourceVersion(stored.ResourceVersion)
+		return err
+	}}
+	r, w := stage(t, drops)
+	_, err := r.step(t.Context(), w)
+	if err == nil || !strings.Contains(err.Error(), "AnchorRotation r") || !strings.Contains(err.Error(), `manifests/crds of its own version is applied: unknown field "status.steps"`) {
+		t.Errorf("the error is %v", err)
+	}
+	if archived(t, r) || writes != 1 {
+		t.Errorf("acted: %v, after %d writes of the status", archived(t, r), writes)
 	}
 }
 
@@ -352,5 +381,76 @@ func TestARunWhoseMeshTrustIsGoneSaysWhatItLeavesBehind(t *testing.T) {
 	}
 	if err := r.Live.Get(t.Context(), client.ObjectKey{Name: "r"}, &v1alpha1.AnchorRotation{}); !apierrors.IsNotFound(err) || len(r.Reporter.metrics.meshes) > 0 {
 		t.Errorf("it is still there: %v, %v", err, r.Reporter.metrics.meshes)
+	}
+}
+
+// The API refuses an event whose note is too long, and the client drops it.
+func TestTheEventOfALongReasonIsWritten(t *testing.T) {
+	recorder := events.NewFakeRecorder(100)
+	r, w := stage(t, interceptor.Funcs{})
+	r.Reporter = NewReporter(recorder, r.Reporter.metrics)
+	if err := r.say(t.Context(), w.run, v1alpha1.PermissionMissing, strings.Repeat("right, ", 200)); err != nil {
+		t.Fatal(err)
+	}
+	r.Reporter.failed(w, v1alpha1.PermissionMissing, lifecycle.Action{Verb: lifecycle.WriteArchive}, errors.New(strings.Repeat("right, ", 200)))
+	if len(recorder.Events) != 3 {
+		t.Errorf("%d events, want those of two conditions and of the failure", len(recorder.Events))
+	}
+	for len(recorder.Events) > 0 {
+		if note := strings.SplitN(<-recorder.Events, " ", 3)[2]; len(note) > record.MostText {
+			t.Errorf("a note of %d bytes", len(note))
+		}
+	}
+}
+
+// The condition says what to do, the log has the YAML: once, and anew whenever
+// other rights are missing.
+func TestMissingRightsAreLoggedWholeAndOnce(t *testing.T) {
+	denied := "patch"
+	r, w := stage(t, interceptor.Funcs{Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
+		review := o.(*authorizationv1.SelfSubjectAccessReview)
+		review.Status.Allowed = review.Spec.ResourceAttributes.Verb != denied
+		return nil
+	}})
+	var logged []string
+	ctx := log.IntoContext(t.Context(), funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{}))
+	look := func(want int) {
+		t.Helper()
+		advice, err := r.missing(ctx, w.mt)
+		if err != nil || (advice == "") != (denied == "") {
+			t.Fatalf("advice %q, error %v", advice, err)
+		}
+		if len(logged) != want {
+			t.Errorf("%d lines in the log, want %d", len(logged), want)
+		}
+	}
+	look(1)
+	look(1)
+	if !strings.Contains(logged[0], "kind: RoleBinding") {
+		t.Errorf("logged: %s", logged[0])
+	}
+	denied = "get"
+	look(2)
+	denied = ""
+	look(2)
+	denied = "get"
+	look(3)
+}
+
+func TestAMeshThatIsGoneIsForgotten(t *testing.T) {
+	r, w := stage(t, interceptor.Funcs{})
+	if _, err := r.step(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	r.Reporter.lacks("linkerd", "rights")
+	if len(r.Reporter.written) != 1 {
+		t.Errorf("written %v", r.Reporter.written)
+	}
+	w.mt, w.run, w.runs = nil, nil, nil
+	if err := r.orphaned(t.Context(), w, "linkerd"); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Reporter.written)+len(r.Reporter.lacking) > 0 {
+		t.Errorf("remembered: %v, %v", r.Reporter.written, r.Reporter.lacking)
 	}
 }

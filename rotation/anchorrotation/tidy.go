@@ -1,6 +1,7 @@
 package anchorrotation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 // tidy keeps the finalizers as they must be, and says to the runs that wait
@@ -88,7 +90,7 @@ func (r *Reconciler) say(ctx context.Context, run *v1alpha1.AnchorRotation, reas
 	if equality.Semantic.DeepEqual(before.Status, run.Status) {
 		return nil
 	}
-	if err := r.Client.Status().Update(ctx, run); err != nil {
+	if err := record.UpdateStatus(ctx, r.Client, run); err != nil {
 		return fmt.Errorf("writing the status of AnchorRotation %s: %w", run.Name, err)
 	}
 	r.Reporter.changed(before, run)
@@ -121,14 +123,11 @@ func (r *Reconciler) await(ctx context.Context, w *world) (reconcile.Result, err
 // forbidden says which rights the controller lacks to look at a mesh's
 // certificates: on its run or, without one, on the MeshTrust.
 func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reconcile.Result, error) {
-	missing, err := r.Store.Missing(ctx, w.mt)
+	message, err := r.missing(ctx, w.mt)
 	if err != nil {
-		return reconcile.Result{}, fmt.Errorf("asking for the rights that a rotation needs: %w", err)
+		return reconcile.Result{}, err
 	}
-	message := missing
-	if message == "" {
-		message = cause.Error()
-	}
+	message = cmp.Or(message, cause.Error())
 	log.FromContext(ctx).Info("the certificates may not be read", "why", cause.Error())
 	if w.run == nil {
 		r.Reporter.forbidden(w.mt, message)
@@ -139,6 +138,19 @@ func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reco
 	}
 	r.Reporter.waits(w.mt.Name, w.run, v1alpha1.PermissionMissing)
 	return reconcile.Result{RequeueAfter: lookEvery}, nil
+}
+
+// missing says which rights the controller lacks for a rotation; "" for none. A
+// status has no room for the YAML that grants them: it is logged, once.
+func (r *Reconciler) missing(ctx context.Context, mt *v1alpha1.MeshTrust) (string, error) {
+	missing, err := r.Store.Missing(ctx, mt)
+	if err != nil {
+		return "", fmt.Errorf("asking for the rights that a rotation needs: %w", err)
+	}
+	if r.Reporter.lacks(mt.Name, missing.YAML) {
+		log.FromContext(ctx).Info("rights are missing for a rotation", "meshTrust", mt.Name, "rights", missing.YAML)
+	}
+	return missing.Advice, nil
 }
 
 // leftMidway says what becomes of a run that nobody can lead on. Nothing is let

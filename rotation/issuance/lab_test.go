@@ -258,8 +258,8 @@ func (c *cluster) lacksNothing() {
 	if err != nil {
 		c.Fatal(err)
 	}
-	if missing != "" {
-		c.Errorf("rights are missing:\n%s", missing)
+	if missing != (issuance.Missing{}) {
+		c.Errorf("rights are missing:\n%s", missing.YAML)
 	}
 }
 
@@ -687,11 +687,11 @@ func (c *cluster) readsNoKey() {
 		c.Fatal(err)
 	}
 	for _, want := range []string{"kind: Role\n", "namespace: cert-manager", "- linkerd-trust-anchor", "- linkerd-anchor-kept", "- linkerd-previous-anchor", "- secrets"} {
-		if !strings.Contains(missing, want) {
-			c.Errorf("what is missing for layout InPlace lacks %q:\n%s", want, missing)
+		if !strings.Contains(missing.YAML, want) {
+			c.Errorf("what is missing for layout InPlace lacks %q:\n%s", want, missing.YAML)
 		}
 	}
-	if strings.Contains(missing, "ClusterRole") {
-		c.Errorf("what is missing for layout InPlace names what is granted:\n%s", missing)
+	if strings.Contains(missing.YAML, "ClusterRole") {
+		c.Errorf("what is missing for layout InPlace names what is granted:\n%s", missing.YAML)
 	}
 }

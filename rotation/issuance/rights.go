@@ -3,14 +3,11 @@ package issuance
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 )
@@ -25,29 +22,28 @@ type right struct {
 }
 
 // Missing returns the rights that a rotation of the mesh needs and this
-// controller lacks, as YAML of Roles and ClusterRoles; "" when it lacks none. It
-// asks the API server with SelfSubjectAccessReviews, so the answer is that of
-// every authorizer.
-func (s *Store) Missing(ctx context.Context, mt *v1alpha1.MeshTrust) (string, error) {
+// controller lacks; empty when it lacks none. It asks the API server with
+// SelfSubjectAccessReviews, so the answer is that of every authorizer.
+func (s *Store) Missing(ctx context.Context, mt *v1alpha1.MeshTrust) (Missing, error) {
 	spec := mt.EffectiveSpec()
 	if spec.Rotation == nil {
-		return "", nil
+		return Missing{}, nil
 	}
 	lacking := map[string][]rbacv1.PolicyRule{}
 	others, err := s.lacking(ctx, s.rights(mt.Name, spec), lacking)
 	if err != nil {
-		return "", err
+		return Missing{}, err
 	}
 	if others { // the other Certificates that the ClusterIssuer signs can be listed
 		more, err := s.otherIssuers(ctx, mt, spec)
 		if err != nil {
-			return "", err
+			return Missing{}, err
 		}
 		if _, err := s.lacking(ctx, more, lacking); err != nil {
-			return "", err
+			return Missing{}, err
 		}
 	}
-	return rolesOf(lacking)
+	return s.missing(spec.Rotation, lacking)
 }
 
 // lacking adds the rules of those rights that are not granted, by namespace, and
@@ -202,32 +198,4 @@ func (s *Store) otherIssuers(ctx context.Context, mt *v1alpha1.MeshTrust, spec v
 		out = append(out, renewals(refOf(u))...)
 	})
 	return out, err
-}
-
-// rolesOf writes the rules as a Role for each namespace and a ClusterRole for the
-// rest, in their order.
-func rolesOf(rules map[string][]rbacv1.PolicyRule) (string, error) {
-	type metadata struct {
-		Name      string `json:"name"`
-		Namespace string `json:"namespace,omitempty"`
-	}
-	type role struct {
-		APIVersion string              `json:"apiVersion"`
-		Kind       string              `json:"kind"`
-		Metadata   metadata            `json:"metadata"`
-		Rules      []rbacv1.PolicyRule `json:"rules"`
-	}
-	var documents []string
-	for _, namespace := range slices.Sorted(maps.Keys(rules)) {
-		doc := role{rbacv1.SchemeGroupVersion.String(), "Role", metadata{"reanchor-rotation", namespace}, rules[namespace]}
-		if namespace == "" {
-			doc.Kind = "ClusterRole"
-		}
-		out, err := yaml.Marshal(doc)
-		if err != nil {
-			return "", fmt.Errorf("writing the missing rights: %w", err)
-		}
-		documents = append(documents, string(out))
-	}
-	return strings.Join(documents, "---\n"), nil
 }

@@ -33,8 +33,7 @@ type observation struct {
 	writer  owner.Writer
 	// probeNamespace is the namespace that is labelled for this mesh's probes.
 	probeNamespace string
-	// afterStamp are the webhooks that run after the stamp.
-	afterStamp []string
+	stampOrder     stampOrder
 	// runs are the mesh's AnchorRotations, the oldest first.
 	runs []v1alpha1.AnchorRotation
 	// unfit counts the pods, exempt ones included, that do not provably trust
@@ -139,7 +138,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {
 		return err
 	}
-	if o.afterStamp, err = r.stampOrder(ctx); err != nil {
+	if o.stampOrder, err = r.stampOrder(ctx); err != nil {
 		return err
 	}
 	o.probeNamespace = probeNamespace(mt.Name, s.namespaces)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -72,16 +73,30 @@ func TestOnlyWebhooksThatChangeNewPodsAfterTheStampAreNamed(t *testing.T) {
 			}}}},
 		}
 	}
-	got := afterStamp([]admissionregistrationv1.MutatingWebhookConfiguration{
+	stamp := func(name string) admissionregistrationv1.MutatingWebhookConfiguration {
+		c := webhook(name, "pods", admissionregistrationv1.Create)
+		c.Webhooks[0].Name = "stamp.reanchor.dev"
+		return c
+	}
+	others := []admissionregistrationv1.MutatingWebhookConfiguration{
 		webhook("zzz-injector", "pods", admissionregistrationv1.Create),
-		webhook("zz-reanchor-stamp", "pods", admissionregistrationv1.Create),
 		webhook("linkerd-proxy-injector-webhook-config", "pods", admissionregistrationv1.Create),
 		webhook("zzz-services", "services", admissionregistrationv1.Create),
 		webhook("zzz-updates", "pods", admissionregistrationv1.Update),
 		webhook("zzy-all", "*", admissionregistrationv1.OperationAll),
-	})
-	if strings.Join(got, " ") != "zzy-all zzz-injector" {
-		t.Errorf("named %v", got)
+	}
+	for name, tc := range map[string]struct {
+		all  []admissionregistrationv1.MutatingWebhookConfiguration
+		want stampOrder
+	}{
+		"under its usual name":          {append(others, stamp("zz-reanchor-stamp")), stampOrder{"zz-reanchor-stamp", []string{"zzy-all", "zzz-injector"}}},
+		"under another name":            {append(others, stamp("zzz-a")), stampOrder{"zzz-a", []string{"zzz-injector"}}},
+		"under a name that is the last": {append(others, stamp("zzzz")), stampOrder{stamp: "zzzz"}},
+		"not registered":                {others, stampOrder{"zz-reanchor-stamp", []string{"zzy-all", "zzz-injector"}}},
+	} {
+		if diff := cmp.Diff(tc.want, stampOrderOf(tc.all), cmp.AllowUnexported(stampOrder{})); diff != "" {
+			t.Errorf("a stamp %s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -9,33 +9,51 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 )
 
-// stampConfiguration is the name of the stamping webhook's configuration
-// (manifests/webhook/mutating.yaml). API servers call mutating webhooks in the
-// order of their configurations' names.
-const stampConfiguration = "zz-reanchor-stamp"
+const (
+	// stampWebhook is the name of the webhook that stamps, and stampConfiguration
+	// that of its configuration, unless the installation chose another
+	// (manifests/webhook/mutating.yaml).
+	stampWebhook       = "stamp.reanchor.dev"
+	stampConfiguration = "zz-reanchor-stamp"
+)
 
-// stampOrder returns the configurations whose webhooks change new pods after
-// they were stamped: if one of them is an injector, its pods carry no stamp,
-// because a webhook that its match conditions skipped is not called again.
-func (r *Reconciler) stampOrder(ctx context.Context) ([]string, error) {
+// stampOrder is the order of the mutating webhooks, as far as it concerns the
+// stamp. API servers call them in the order of their configurations' names.
+type stampOrder struct {
+	// stamp is the configuration of the webhook that stamps.
+	stamp string
+	// after are the configurations whose webhooks change new pods after they were
+	// stamped: if one of them is an injector, its pods carry no stamp, because a
+	// webhook that its match conditions skipped is not called again.
+	after []string
+}
+
+func (r *Reconciler) stampOrder(ctx context.Context) (stampOrder, error) {
 	var list admissionregistrationv1.MutatingWebhookConfigurationList
 	if err := r.client.List(ctx, &list); err != nil {
-		return nil, fmt.Errorf("listing mutating webhooks: %w", err)
+		return stampOrder{}, fmt.Errorf("listing mutating webhooks: %w", err)
 	}
-	return afterStamp(list.Items), nil
+	return stampOrderOf(list.Items), nil
 }
 
-func afterStamp(configurations []admissionregistrationv1.MutatingWebhookConfiguration) []string {
-	var out []string
+func stampOrderOf(configurations []admissionregistrationv1.MutatingWebhookConfiguration) stampOrder {
+	order := stampOrder{stamp: stampConfiguration}
 	for i := range configurations {
-		c := &configurations[i]
-		if strings.Compare(c.Name, stampConfiguration) > 0 && slices.ContainsFunc(c.Webhooks, changesPods) {
-			out = append(out, c.Name)
+		if slices.ContainsFunc(configurations[i].Webhooks, stamps) {
+			order.stamp = configurations[i].Name
 		}
 	}
-	slices.Sort(out)
-	return out
+	for i := range configurations {
+		c := &configurations[i]
+		if strings.Compare(c.Name, order.stamp) > 0 && slices.ContainsFunc(c.Webhooks, changesPods) {
+			order.after = append(order.after, c.Name)
+		}
+	}
+	slices.Sort(order.after)
+	return order
 }
+
+func stamps(w admissionregistrationv1.MutatingWebhook) bool { return w.Name == stampWebhook }
 
 // changesPods reports whether a webhook is called when pods are created.
 func changesPods(w admissionregistrationv1.MutatingWebhook) bool {

@@ -234,9 +234,9 @@ func readyCondition(o *observation, others ...metav1.Condition) metav1.Condition
 		return condition(v1alpha1.ConditionReady, true, v1alpha1.TrustUnknown, fmt.Sprintf(
 			"nothing is stale, but what %d pods trust cannot be told, since they started under a bundle that was not observed; restart them once", o.unknown))
 	}
-	if len(o.afterStamp) > 0 {
-		return condition(v1alpha1.ConditionReady, true, v1alpha1.StampOrder, "pods that "+strings.Join(o.afterStamp, ", ")+
-			" injects carry no stamp, because it runs after "+stampConfiguration+"; give it a name that sorts before")
+	if order := o.stampOrder; len(order.after) > 0 {
+		return condition(v1alpha1.ConditionReady, true, v1alpha1.StampOrder, "pods that "+strings.Join(order.after, ", ")+
+			" injects carry no stamp, because it runs after "+order.stamp+"; give it a name that sorts before")
 	}
 	return condition(v1alpha1.ConditionReady, true, v1alpha1.Converged, "every pod that may be rolled carries the bundle")
 }

@@ -1,4 +1,5 @@
-// Package docs tests the documentation: what docs/ and manifests/monitoring say
-// of reasons, metrics, keys, objects and tests is compared with the program,
-// both ways where a page promises to be complete.
+// Package docs tests the documentation: what the README, docs/ and
+// manifests/monitoring say of reasons, metrics, keys, objects, make's targets and
+// tests is compared with the program, both ways where a page promises to be
+// complete.
 package docs

@@ -25,7 +25,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			case strings.Contains(m[1], "://"):
 				continue
 			case m[1] != "":
-				path := filepath.Join("docs", m[1])
+				path := filepath.Join(filepath.Dir(p.name), m[1])
 				if _, err := os.Stat(filepath.Join(root, path)); err != nil {
 					t.Errorf("%s links %s, which does not exist", p.name, m[1])
 					continue

@@ -12,7 +12,7 @@ import (
 // root is the repository, seen from this package.
 const root = "../.."
 
-// page is a page of docs/, or another text file, with its lines.
+// page is the README, a page of docs/ or another text file, with its lines.
 type page struct {
 	name  string
 	lines []string
@@ -32,12 +32,16 @@ func readFile(t *testing.T, name string) string {
 	return string(text)
 }
 
-// pages are those that this package answers for.
+// pages are those that this package answers for: the README and all of docs/.
 func pages(t *testing.T) []page {
 	t.Helper()
-	var out []page
-	for _, name := range []string{"install", "runbook", "metrics", "annotations", "design"} {
-		out = append(out, readPage(t, "docs/"+name+".md"))
+	paths, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no page was found: %v", err)
+	}
+	out := []page{readPage(t, "README.md")}
+	for _, path := range paths {
+		out = append(out, readPage(t, "docs/"+filepath.Base(path)))
 	}
 	return out
 }
@@ -45,27 +49,63 @@ func pages(t *testing.T) []page {
 // prose returns the lines outside code blocks.
 func (p page) prose() []string {
 	var out []string
-	inside := false
-	for _, line := range p.lines {
-		if strings.HasPrefix(line, "```") {
-			inside = !inside
-		} else if !inside {
-			out = append(out, line)
+	p.split(func(line string) { out = append(out, line) }, func(string, []string) {})
+	return out
+}
+
+// blocks returns the code blocks of a language, without the indentation that
+// they have in a list; of all languages when it is "*".
+func (p page) blocks(language string) []string {
+	var out []string
+	p.split(func(string) {}, func(of string, lines []string) {
+		if language == "*" || of == language {
+			out = append(out, strings.Join(lines, "\n"))
 		}
+	})
+	return out
+}
+
+// split tells the lines of prose from the blocks of code.
+func (p page) split(prose func(line string), code func(language string, lines []string)) {
+	for i := 0; i < len(p.lines); i++ {
+		indent, language, fence := strings.Cut(p.lines[i], "```")
+		if !fence || strings.TrimSpace(indent) != "" {
+			prose(p.lines[i])
+			continue
+		}
+		var block []string
+		for i++; i < len(p.lines) && p.lines[i] != indent+"```"; i++ {
+			block = append(block, strings.TrimPrefix(p.lines[i], indent))
+		}
+		code(language, block)
+	}
+}
+
+// yaml returns what a page shows as YAML: its blocks, and what its commands read
+// from a here-document.
+func (p page) yaml() []string {
+	out := p.blocks("yaml")
+	for _, block := range p.blocks("sh") {
+		out = append(out, hereDocuments(block)...)
 	}
 	return out
 }
 
-// blocks returns the code blocks of a language.
-func (p page) blocks(language string) []string {
+var hereDocument = regexp.MustCompile(`<<-?\s*['"]?(\w+)['"]?`)
+
+func hereDocuments(script string) []string {
 	var out []string
-	for i := 0; i < len(p.lines); i++ {
-		if p.lines[i] != "```"+language {
+	lines := strings.Split(script, "\n")
+	for i := 0; i < len(lines); i++ {
+		m := hereDocument.FindStringSubmatch(lines[i])
+		if m == nil {
 			continue
 		}
-		end := i + 1 + slices.Index(p.lines[i+1:], "```")
-		out = append(out, strings.Join(p.lines[i+1:end], "\n"))
-		i = end
+		var text []string
+		for i++; i < len(lines) && strings.TrimSpace(lines[i]) != m[1]; i++ {
+			text = append(text, lines[i])
+		}
+		out = append(out, strings.Join(text, "\n"))
 	}
 	return out
 }
@@ -155,10 +195,23 @@ func TestPagesAreReadAsTheyAreWritten(t *testing.T) {
 	if got := coded(p.rows(t)["k"][0]); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("row %q", got)
 	}
+	if got := p.prose(); !slices.Equal(got, []string{"# A", "text", "## B c, d", "under", "| `k` | `a`, `b` |", "### E", "rest"}) {
+		t.Errorf("prose %q", got)
+	}
 	if got := p.anchors()[1]; got != "b-c-d" {
 		t.Errorf("anchor %q", got)
 	}
 	if got := p.sections()["B c, d"]; !strings.HasPrefix(got, "under\n") || strings.Contains(got, "rest") {
 		t.Errorf("section %q", got)
+	}
+}
+
+func TestYAMLIsFoundWhereverItStands(t *testing.T) {
+	p := page{"x.md", strings.Split("- a list\n  ```yaml\n  a:\n    b: 1\n  ```\n```sh\nkubectl apply -f - <<'EOF'\nc: 2\nEOF\nls\ncat <<X\nd: 3\nX\n```\n```console\n$ cat\n```", "\n")}
+	if got := p.yaml(); !slices.Equal(got, []string{"a:\n  b: 1", "c: 2", "d: 3"}) {
+		t.Errorf("YAML %q", got)
+	}
+	if got := p.blocks("*"); len(got) != 3 {
+		t.Errorf("blocks %q", got)
 	}
 }

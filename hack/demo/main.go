@@ -99,15 +99,23 @@ func (w *world) play(ctx context.Context, l *lab.Lab, k *kubelet.Kubelet) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, w.mesh.Stop(context.WithoutCancel(ctx))) }()
-	for _, act := range []func(context.Context) error{w.stamp, w.deny, w.rotate} {
-		if err := act(ctx); err != nil {
-			return err
-		}
+	if err := perform(ctx, w.stamp, w.deny, w.rotate); err != nil {
+		return err
 	}
 	score := w.mesh.Score()
 	heading(w.out, "Summary")
 	fmt.Fprintf(w.out, "  pods stamped      %d\n  pods denied       %d\n  workloads rolled  %d, each once\n  handshakes        %d, failed=%d\n  time              %s\n",
 		w.stamped, w.denied, w.rolled, score.Handshakes, score.Failed, time.Since(began).Round(time.Second))
+	return nil
+}
+
+// perform plays acts, up to the first that fails.
+func perform(ctx context.Context, acts ...func(context.Context) error) error {
+	for _, act := range acts {
+		if err := act(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -2,15 +2,11 @@ package issuance
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/reanchor/reanchor/api/v1alpha1"
-	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
+	"github.com/reanchor/reanchor/rotation/owner"
 )
 
 // writing is one Do in the making.
@@ -34,7 +30,7 @@ func (s *Store) Do(ctx context.Context, mt *v1alpha1.MeshTrust, a lifecycle.Acti
 	if !ok {
 		return fmt.Errorf("carrying out %q: no such verb", a.Verb)
 	}
-	return sealed(do(ctx))
+	return owner.Sealed(do(ctx))
 }
 
 func (w *writing) verbs() map[lifecycle.Verb]func(context.Context) error {
@@ -52,21 +48,4 @@ func (w *writing) verbs() map[lifecycle.Verb]func(context.Context) error {
 		lifecycle.PointIssuer:     w.pointIssuer,
 		lifecycle.RestartIdentity: w.restartIdentity,
 	}
-}
-
-// sealed takes away an error's text when it quotes a certificate or a key, as an
-// admission webhook's answer might.
-func sealed(err error) error {
-	if err == nil || !bundle.QuotesPEM(err.Error()) {
-		return err
-	}
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return errors.New("failed; the error is left out, since it quotes a certificate or a key")
-	}
-	s := status.Status()
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: s.Code, Reason: s.Reason,
-		Message: fmt.Sprintf("refused as %s; the message is left out, since it quotes a certificate or a key", s.Reason),
-	}}
 }

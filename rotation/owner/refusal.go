@@ -44,6 +44,22 @@ func Refusal(err error) string {
 	return text
 }
 
+// Sealed takes away an error's text when it quotes a certificate or a key, as an
+// admission webhook's answer might. What kind of answer it is stays.
+func Sealed(err error) error {
+	if err == nil || !bundle.QuotesPEM(err.Error()) {
+		return err
+	}
+	s := statusOf(err)
+	if s.Status == "" {
+		return errors.New("failed; the error is left out, since it quotes a certificate or a key")
+	}
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: s.Code, Reason: s.Reason,
+		Message: fmt.Sprintf("refused as %s; the message is left out, since it quotes a certificate or a key", s.Reason),
+	}}
+}
+
 // refusedBy names the budget: the API server's answer carries it as a cause of
 // type DisruptionBudget, with a message that begins with its name.
 func refusedBy(err error) string {

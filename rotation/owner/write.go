@@ -145,7 +145,7 @@ func (w Writer) apply(ctx context.Context, live Owner, fields map[string]any) (W
 	case refused(err):
 		return Written{}, fmt.Errorf("applying to %s: %w: %s", key, ErrRefused, Refusal(err))
 	case err != nil:
-		return Written{}, fmt.Errorf("applying to %s: %w", key, err)
+		return Written{}, fmt.Errorf("applying to %s: %w", key, Sealed(err))
 	}
 	return Written{Generation: u.GetGeneration()}, nil
 }
@@ -176,7 +176,7 @@ func (w Writer) evict(ctx context.Context, a rollout.Action) error {
 	case refused(err): // 500 is the answer for a pod of two budgets
 		return fmt.Errorf("evicting pod %s/%s: %w: the server: %s", a.Key.Namespace, a.Pod.Name, ErrRefused, Refusal(err))
 	case err != nil:
-		return fmt.Errorf("evicting pod %s/%s: %w", a.Key.Namespace, a.Pod.Name, err)
+		return fmt.Errorf("evicting pod %s/%s: %w", a.Key.Namespace, a.Pod.Name, Sealed(err))
 	}
 	return nil
 }

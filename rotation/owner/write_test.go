@@ -125,3 +125,26 @@ func TestARefusedChangeNamesWhatRefusedIt(t *testing.T) {
 		}
 	}
 }
+
+// An admission webhook chooses the code of its answer, and the text.
+func TestNoErrorOfAWriteQuotesACertificate(t *testing.T) {
+	answer := &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusTeapot, Reason: "Policy", Message: "-----BEGIN CERTIFICATE-----\nMIIB",
+	}}
+	w := Writer{Client: world(nil, interceptor.Funcs{
+		Apply: func(context.Context, client.WithWatch, runtime.ApplyConfiguration, ...client.ApplyOption) error {
+			return answer
+		},
+		SubResourceCreate: func(context.Context, client.Client, string, client.Object, client.Object, ...client.SubResourceCreateOption) error {
+			return answer
+		},
+	})}
+	key := rollout.Key{Kind: "Deployment", Namespace: "ns", Name: "web"}
+	_, applying := w.apply(t.Context(), Owner{Spec: rollout.OwnerSpec{Key: key}}, specOf(nil))
+	evicting := w.evict(t.Context(), rollout.Action{Key: key, Pod: rollout.Pod{Name: "web-0"}})
+	for verb, err := range map[string]error{"applying": applying, "evicting": evicting} {
+		if err == nil || bundle.QuotesPEM(err.Error()) || apierrors.ReasonForError(err) != "Policy" || !strings.Contains(err.Error(), "web") {
+			t.Errorf("%s: %v", verb, err)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/owner"
 )
 
 // optOutManager owns the mirrored label. It is not FieldManager, so that what
@@ -48,7 +49,8 @@ func (r *OptOutReconciler) Reconcile(ctx context.Context, req reconcile.Request)
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return reconcile.Result{}, nil // gone, or another of its name
 	case err != nil:
-		return reconcile.Result{}, fmt.Errorf("mirroring the opt-out of namespace %s: %w", ns.Name, err)
+		// Not wrapped: it is logged, and an admission rule may quote a certificate.
+		return reconcile.Result{}, fmt.Errorf("mirroring the opt-out of namespace %s: %s", ns.Name, owner.Refusal(err))
 	}
 	return reconcile.Result{}, nil
 }

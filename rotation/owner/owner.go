@@ -200,6 +200,9 @@ func (r Reader) statefulSet(ctx context.Context, o *Owner) error {
 		Updated: int(s.Status.UpdatedReplicas), Total: int(s.Status.Replicas), Available: int(s.Status.ReadyReplicas),
 		ByTemplate: o.Spec.Strategy == rollout.RollingUpdate, Partition: o.Spec.Partition,
 	}
+	if s.Spec.Ordinals != nil {
+		o.State.FirstOrdinal = int(s.Spec.Ordinals.Start)
+	}
 	return nil
 }
 

@@ -100,3 +100,35 @@ func TestAnArgoRolloutIsInFlightByItsPhase(t *testing.T) {
 		})
 	}
 }
+
+func TestAStatefulSetTellsWhereItsPartitionBegins(t *testing.T) {
+	replicas, partition := int32(3), int32(1)
+	key := rollout.Key{Group: "apps", Kind: kindStatefulSet, Namespace: "shop", Name: "db"}
+	for name, c := range map[string]struct {
+		ordinals *appsv1.StatefulSetOrdinals
+		want     int
+	}{
+		"at 0 by itself":           {nil, 0},
+		"at its ordinals' start":   {&appsv1.StatefulSetOrdinals{Start: 5}, 5},
+		"at 0 when they say so to": {&appsv1.StatefulSetOrdinals{}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := &appsv1.StatefulSet{
+				ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
+				Spec: appsv1.StatefulSetSpec{Replicas: &replicas, Ordinals: c.ordinals, UpdateStrategy: appsv1.StatefulSetUpdateStrategy{
+					RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition},
+				}},
+			}
+			scheme := runtime.NewScheme()
+			_ = appsv1.AddToScheme(scheme)
+			stripped, _ := Strip(set)
+			got, err := reader(fake.NewClientBuilder().WithScheme(scheme).WithObjects(stripped.(*appsv1.StatefulSet)).Build(), nil).Read(t.Context(), key, Surroundings{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.State.Partition != 1 || got.State.FirstOrdinal != c.want {
+				t.Errorf("%d of them from %d on, want 1 from %d", got.State.Partition, got.State.FirstOrdinal, c.want)
+			}
+		})
+	}
+}

@@ -188,8 +188,9 @@ type Owner struct {
 	// ByTemplate says that a changed template replaces the pods; false for
 	// OnDelete, while paused, and for kinds without an own rollout.
 	ByTemplate bool
-	// Partition is the ordinal below which a StatefulSet keeps old pods.
-	Partition int
+	// Partition is how many pods a StatefulSet keeps as they are, from FirstOrdinal
+	// on: it counts from there, not from 0.
+	Partition, FirstOrdinal int
 	// Unreachable is how many pods of a DaemonSet, stale or not, are on nodes
 	// that cannot replace them now.
 	Unreachable int

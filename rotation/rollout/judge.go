@@ -110,7 +110,7 @@ func settled(w *Workload, r *Roll) bool {
 func pending(w *Workload, r *Roll, pods []Pod) []Pod {
 	byMark := r.Verb == v1alpha1.VerbRestart
 	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool {
-		if byMark && x.Ordinal >= w.Owner.Partition {
+		if byMark && !w.Owner.keeps(x) {
 			return x.RestartedFor == r.mark()
 		}
 		return x.CreatedAt.After(r.Before)
@@ -127,7 +127,7 @@ func pending(w *Workload, r *Roll, pods []Pod) []Pod {
 func leftBehind(w *Workload, pods []Pod, before time.Time) []Pod {
 	ordered := w.Key.BuiltIn() == "StatefulSet"
 	return slices.DeleteFunc(slices.Clone(pods), func(x Pod) bool {
-		return x.Ordinal >= w.Owner.Partition && (!ordered || x.Ready || x.CreatedAt.After(before))
+		return !w.Owner.keeps(x) && (!ordered || x.Ready || x.CreatedAt.After(before))
 	})
 }
 

@@ -162,3 +162,8 @@ func (o Owner) complete() bool {
 
 // updatable is how many pods a changed template can replace now.
 func (o Owner) updatable() int { return max(0, o.Desired-o.Partition-o.Unreachable) }
+
+// keeps reports whether a pod is below the partition, which the StatefulSet's
+// controller counts from its first ordinal (newVersionedStatefulSetPod, and in
+// updateStatefulSet the loop down to updateMin).
+func (o Owner) keeps(x Pod) bool { return o.Partition > 0 && x.Ordinal < o.FirstOrdinal+o.Partition }

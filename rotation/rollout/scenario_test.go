@@ -587,6 +587,18 @@ func TestARollTakesItsCourse(t *testing.T) {
 			current(w)
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
 		},
+		"the lower part begins where the ordinals do": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", func(w *rollout.Workload) {
+				w.Key.Kind, w.Owner.Partition, w.Owner.FirstOrdinal = "StatefulSet", 1, 5
+				w.StalePods = pods("x", noon.Add(-time.Hour), 7)[5:]
+			}))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+			w := s.rolled("x", newHash)
+			w.Owner.Updated, w.Outdated, w.StalePods = 1, 1, pods("x", noon.Add(-time.Hour), 6)[5:]
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-5")
+			current(w)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
 		"the lower part is evicted under all the rules for a start when the roll is not in the state": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", lowerPart), stale("b", "y", wave(1)))
 			s.facts.Policy.MaxConcurrent = 1

@@ -31,6 +31,8 @@ type observation struct {
 	owners  []inventory.Workload
 	facts   rollout.Facts
 	writer  owner.Writer
+	// decidedAt is when it was decided what follows from this.
+	decidedAt time.Time
 	// probeNamespace is the namespace that is labelled for this mesh's probes.
 	probeNamespace string
 	stampOrder     stampOrder

@@ -1,16 +1,13 @@
 package rotation
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
@@ -21,7 +18,6 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/inventory"
-	"github.com/reanchor/reanchor/rotation/owner"
 	"github.com/reanchor/reanchor/rotation/published"
 	"github.com/reanchor/reanchor/rotation/record"
 	"github.com/reanchor/reanchor/rotation/rollout"
@@ -119,6 +115,8 @@ func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (
 		log.FromContext(ctx).V(1).Info("waiting", "for", string(wait))
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}
+	now = r.clock.Now() // reading may have taken a while, and windows close by the clock
+	o.decidedAt = now
 	d := rollout.Next(o.facts, now)
 	render(mt, o, d, now)
 	stored, err := r.store(ctx, before, mt, len(d.Actions) > 0)
@@ -186,57 +184,6 @@ func essence(mt *v1alpha1.MeshTrust) v1alpha1.MeshTrustStatus {
 	return s
 }
 
-// act carries out the decision, whose state is stored.
-func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision) error {
-	if d.Probe {
-		r.fence.probe(ctx, mt.Name, o, r.clock.Now())
-	}
-	o.writer.InForce = func(ctx context.Context) error { return r.inForce(ctx, mt) }
-	var faults []error
-	for _, a := range d.Actions {
-		written, err := o.writer.Do(ctx, a)
-		switch {
-		case errors.Is(err, owner.ErrRefused):
-			r.memory.wasRefused(mt.Name, a.Key, refusal(err))
-		case errors.Is(err, owner.ErrSuperseded):
-			log.FromContext(ctx).V(1).Info("action not needed any more", "workload", a.Key.String(), "why", err.Error())
-		case err != nil:
-			faults = append(faults, err)
-		default:
-			r.reporter.acted(mt, a, o.finder(ctx))
-			r.memory.wrote(mt.Name, a, written.Generation, r.clock.Now())
-		}
-	}
-	return errors.Join(faults...)
-}
-
-// finder finds workloads as they were observed.
-func (o *observation) finder(ctx context.Context) finder {
-	return func(key rollout.Key) *corev1.ObjectReference {
-		found, err := o.writer.Reader.Read(ctx, key, owner.Surroundings{})
-		if err != nil {
-			return referenceTo(key, "") // an event without the UID is better than none
-		}
-		return referenceTo(key, found.UID)
-	}
-}
-
-// inForce returns an error when the MeshTrust is not as it was stored with the
-// decision: another controller took over while this one slept, or the user said
-// otherwise, such as suspend. What was decided is void then.
-func (r *Reconciler) inForce(ctx context.Context, stored *v1alpha1.MeshTrust) error {
-	var live v1alpha1.MeshTrust
-	err := r.live.Get(ctx, client.ObjectKeyFromObject(stored), &live)
-	switch {
-	case apierrors.IsNotFound(err), err == nil && (live.UID != stored.UID || live.ResourceVersion != stored.ResourceVersion):
-		return fmt.Errorf("MeshTrust %s changed since: %w", stored.Name, owner.ErrSuperseded)
-	case err != nil:
-		return fmt.Errorf("reading MeshTrust %s: %w", stored.Name, err)
-	default:
-		return nil
-	}
-}
-
 // setMeshes tells the inventory which meshes there are. Of those that claim the
 // same pods only the oldest counts.
 func (r *Reconciler) setMeshes(ctx context.Context) error {
@@ -264,12 +211,6 @@ func (r *Reconciler) list(ctx context.Context) ([]v1alpha1.MeshTrust, error) {
 	}
 	slices.SortFunc(list.Items, older)
 	return list.Items, nil
-}
-
-// refusal is the part of an error that names what refused.
-func refusal(err error) string {
-	_, by, _ := strings.Cut(err.Error(), owner.ErrRefused.Error()+": ")
-	return cmp.Or(by, "a PodDisruptionBudget")
 }
 
 func (r *Reconciler) forget(name string) {

@@ -39,19 +39,32 @@ const (
 
 // Issuer reads the issuer that the spec, with its defaults, names.
 func (w *Watcher) Issuer(spec v1alpha1.IssuerSpec, now time.Time) Issuer {
+	ref := issuerRef(spec)
 	switch {
 	case spec.SecretRef != nil:
-		return w.issuerFromSecret(*spec.SecretRef, now)
+		return w.issuerFromSecret(ref, *spec.SecretRef, now)
 	case spec.CertificateRef != nil:
-		return w.issuerFromRequests(*spec.CertificateRef, now)
+		return w.issuerFromRequests(ref, spec.CertificateRef.Name, now)
 	default:
 		return Issuer{None: true}
 	}
 }
 
-func (w *Watcher) issuerFromSecret(r v1alpha1.KeyRef, now time.Time) Issuer {
+// issuerRef names the objects that the issuer is read from; empty for none.
+func issuerRef(spec v1alpha1.IssuerSpec) Ref {
+	switch {
+	case spec.SecretRef != nil:
+		return Ref{secrets, spec.SecretRef.Namespace, spec.SecretRef.Name}
+	case spec.CertificateRef != nil:
+		return Ref{Resource: certificateRequests, Namespace: spec.CertificateRef.Namespace}
+	default:
+		return Ref{}
+	}
+}
+
+func (w *Watcher) issuerFromSecret(ref Ref, r v1alpha1.KeyRef, now time.Time) Issuer {
 	out := Issuer{Source: fmt.Sprintf("Secret %s/%s", r.Namespace, r.Name)}
-	objects, err := w.List(Ref{secrets, r.Namespace, r.Name}, now)
+	objects, err := w.List(ref, now)
 	if out.unread(objects, err) {
 		return out
 	}
@@ -68,10 +81,10 @@ func (w *Watcher) issuerFromSecret(r v1alpha1.KeyRef, now time.Time) Issuer {
 
 // issuerFromRequests finds the certificate in use without access to a Secret:
 // it is what the newest fulfilled request of the Certificate holds.
-func (w *Watcher) issuerFromRequests(r v1alpha1.ObjectRef, now time.Time) Issuer {
-	out := Issuer{Source: fmt.Sprintf("Certificate %s/%s", r.Namespace, r.Name)}
-	objects, err := w.List(Ref{Resource: certificateRequests, Namespace: r.Namespace}, now)
-	newest := newestIssued(objects, r.Name)
+func (w *Watcher) issuerFromRequests(ref Ref, certificate string, now time.Time) Issuer {
+	out := Issuer{Source: fmt.Sprintf("Certificate %s/%s", ref.Namespace, certificate)}
+	objects, err := w.List(ref, now)
+	newest := newestIssued(objects, certificate)
 	if newest != nil {
 		objects = []*unstructured.Unstructured{newest}
 	} else {

@@ -2,16 +2,20 @@ package published
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlfake "sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle/bundletest"
@@ -179,4 +183,65 @@ func TestIssuersAreReadOrSayWhatIsWrong(t *testing.T) {
 	if got := watching(t).Issuer(v1alpha1.IssuerSpec{None: true}, now); !got.None {
 		t.Error("a mesh may have no issuer")
 	}
+}
+
+// The issuer may be read from the requests of a namespace, of which any may be the
+// newest.
+func TestRequestsOfACertificateAreConfirmed(t *testing.T) {
+	request := func(name, resourceVersion string) *unstructured.Unstructured {
+		u := object("CertificateRequest", "linkerd", name, map[string]any{"apiVersion": "cert-manager.io/v1"})
+		u.SetResourceVersion(resourceVersion)
+		return u
+	}
+	roots := func() *unstructured.Unstructured {
+		u := object("ConfigMap", "linkerd", "roots", nil)
+		u.SetResourceVersion("1")
+		return u
+	}
+	spec := &v1alpha1.MeshTrustSpec{
+		Bundle: v1alpha1.BundleSpec{ConfigMapRef: &v1alpha1.KeyRef{Namespace: "linkerd", Name: "roots", Key: "ca-bundle.crt"}},
+		Issuer: v1alpha1.IssuerSpec{CertificateRef: &v1alpha1.ObjectRef{Namespace: "linkerd", Name: "issuer"}},
+	}
+	for name, tc := range map[string]struct {
+		delivered, held []*unstructured.Unstructured
+		want            error
+	}{
+		"as they were delivered": {[]*unstructured.Unstructured{request("a", "1"), request("b", "2")}, []*unstructured.Unstructured{request("b", "2"), request("a", "1")}, nil},
+		"one is new":             {[]*unstructured.Unstructured{request("a", "1")}, []*unstructured.Unstructured{request("a", "1"), request("b", "2")}, ErrChanged},
+		"one was fulfilled":      {[]*unstructured.Unstructured{request("a", "1")}, []*unstructured.Unstructured{request("a", "2")}, ErrChanged},
+		"one is gone":            {[]*unstructured.Unstructured{request("a", "1"), request("b", "2")}, []*unstructured.Unstructured{request("b", "2")}, ErrChanged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := []runtime.Object{roots()}
+			for _, u := range tc.delivered {
+				objects = append(objects, u)
+			}
+			w := watching(t, objects...)
+			got := settled(t, func() (error, bool) {
+				err := w.Confirm(t.Context(), holding(t, append(tc.held, roots())...), spec, now)
+				return err, !errors.Is(err, ErrSyncing)
+			})
+			if !errors.Is(got, tc.want) {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+// holding is an API server with the objects.
+func holding(t *testing.T, objects ...*unstructured.Unstructured) client.Reader {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	requests := schema.GroupVersionKind{Group: "cert-manager.io", Version: "v1", Kind: "CertificateRequest"}
+	scheme.AddKnownTypeWithName(requests, &unstructured.Unstructured{})
+	scheme.AddKnownTypeWithName(requests.GroupVersion().WithKind(requests.Kind+"List"), &unstructured.UnstructuredList{})
+	builder := ctrlfake.NewClientBuilder().WithScheme(scheme).
+		WithIndex(&corev1.ConfigMap{}, "metadata.name", func(o client.Object) []string { return []string{o.GetName()} })
+	for _, u := range objects {
+		builder = builder.WithObjects(u)
+	}
+	return builder.Build()
 }

@@ -1,0 +1,131 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/owner"
+	"github.com/reanchor/reanchor/rotation/published"
+	"github.com/reanchor/reanchor/rotation/rollout"
+)
+
+// actWithin is how long a decision may be acted on. A window may have closed by
+// then, or the bundle be another (package rollout, "What the caller owes"; the
+// simulation there has the same bound).
+const actWithin = 5 * time.Second
+
+// errVoid says that what was decided does not hold any more. No action of it is
+// carried out; the next look decides anew.
+var errVoid = fmt.Errorf("what was decided is void: %w", owner.ErrSuperseded)
+
+// act carries out the decision, whose state is stored. The probes come last:
+// their burst takes time, which the actions have not got.
+func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision) error {
+	var faults error
+	if len(d.Actions) > 0 {
+		faults = r.write(ctx, mt, o, d.Actions)
+	}
+	if d.Probe {
+		r.fence.probe(ctx, mt.Name, o, r.clock.Now())
+	}
+	return faults
+}
+
+// write carries out the actions, one after the other, while the decision holds.
+func (r *Reconciler) write(ctx context.Context, mt *v1alpha1.MeshTrust, o *observation, actions []rollout.Action) error {
+	if err := r.confirm(ctx, o); err != nil {
+		return unlessVoid(ctx, err)
+	}
+	o.writer.InForce = func(ctx context.Context) error { return r.inForce(ctx, mt, o) }
+	var faults []error
+	for _, a := range actions {
+		written, err := o.writer.Do(ctx, a)
+		switch {
+		case errors.Is(err, errVoid):
+			return errors.Join(append(faults, unlessVoid(ctx, err))...)
+		case errors.Is(err, owner.ErrRefused):
+			r.memory.wasRefused(mt.Name, a.Key, refusal(err))
+		case errors.Is(err, owner.ErrSuperseded):
+			log.FromContext(ctx).V(1).Info("action not needed any more", "workload", a.Key.String(), "why", err.Error())
+		case err != nil:
+			faults = append(faults, err)
+		default:
+			r.reporter.acted(mt, a, o.finder(ctx))
+			r.memory.wrote(mt.Name, a, written.Generation, r.clock.Now())
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// unlessVoid returns the error, and nil when it merely says that the decision is
+// void.
+func unlessVoid(ctx context.Context, err error) error {
+	if !errors.Is(err, errVoid) {
+		return err
+	}
+	log.FromContext(ctx).V(1).Info("decision not carried out", "why", err.Error())
+	return nil
+}
+
+// confirm asks the API server, once before the first write, whether bundle and
+// issuer are those that were delivered: a watch may be behind.
+func (r *Reconciler) confirm(ctx context.Context, o *observation) error {
+	err := r.published.Confirm(ctx, r.live, &o.spec, r.clock.Now())
+	switch {
+	case errors.Is(err, published.ErrChanged), errors.Is(err, published.ErrSyncing):
+		return fmt.Errorf("%w: %w", errVoid, err)
+	case err != nil:
+		return fmt.Errorf("confirming bundle and issuer: %w", err)
+	default:
+		return nil
+	}
+}
+
+// inForce returns an error when what was decided does not hold any more. The
+// MeshTrust is not as it was stored with the decision: another controller took
+// over while this one slept, or the user said otherwise, such as suspend. Bundle or
+// issuer are others by now, so that I9 would have to be judged again. Or too much
+// time has passed.
+func (r *Reconciler) inForce(ctx context.Context, stored *v1alpha1.MeshTrust, o *observation) error {
+	var live v1alpha1.MeshTrust
+	err := r.live.Get(ctx, client.ObjectKeyFromObject(stored), &live)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && (live.UID != stored.UID || live.ResourceVersion != stored.ResourceVersion):
+		return fmt.Errorf("%w: MeshTrust %s changed since", errVoid, stored.Name)
+	case err != nil:
+		return fmt.Errorf("reading MeshTrust %s: %w", stored.Name, err)
+	case r.published.Bundle(o.spec.Bundle, r.clock.Now()).Differs(o.bundle), r.published.Issuer(o.spec.Issuer, r.clock.Now()).Differs(o.issuer):
+		return fmt.Errorf("%w: bundle or issuer changed since", errVoid)
+	case r.clock.Since(o.decidedAt) > actWithin:
+		return fmt.Errorf("%w: it was decided more than %s ago", errVoid, actWithin)
+	default:
+		return nil
+	}
+}
+
+// finder finds workloads as they were observed.
+func (o *observation) finder(ctx context.Context) finder {
+	return func(key rollout.Key) *corev1.ObjectReference {
+		found, err := o.writer.Reader.Read(ctx, key, owner.Surroundings{})
+		if err != nil {
+			return referenceTo(key, "") // an event without the UID is better than none
+		}
+		return referenceTo(key, found.UID)
+	}
+}
+
+// refusal is the part of an error that names what refused.
+func refusal(err error) string {
+	_, by, _ := strings.Cut(err.Error(), owner.ErrRefused.Error()+": ")
+	return cmp.Or(by, "a PodDisruptionBudget")
+}

@@ -1,0 +1,93 @@
+package published
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
+)
+
+// ErrChanged says that the API server holds other objects than the watch has
+// delivered.
+var ErrChanged = errors.New("it changed since it was read")
+
+// Confirm returns nil when the API server holds the objects of which bundle and
+// issuer of the spec, with its defaults, are read as they were delivered last, and
+// ErrChanged when it does not. It makes one request for each of the two, for
+// metadata only: the version tells, and no key is read. It needs no more than the
+// watches do.
+func (w *Watcher) Confirm(ctx context.Context, live client.Reader, spec *v1alpha1.MeshTrustSpec, now time.Time) error {
+	ref, _, _ := bundleRef(spec.Bundle)
+	if err := w.confirm(ctx, live, ref, now); err != nil {
+		return err
+	}
+	if ref = issuerRef(spec.Issuer); ref != (Ref{}) {
+		return w.confirm(ctx, live, ref, now)
+	}
+	return nil
+}
+
+func (w *Watcher) confirm(ctx context.Context, live client.Reader, ref Ref, now time.Time) error {
+	delivered, err := w.List(ref, now)
+	if err != nil {
+		return err
+	}
+	var list metav1.PartialObjectMetadataList
+	list.SetGroupVersionKind(ref.Resource.GroupVersion().WithKind(kinds()[ref.Resource] + "List"))
+	options := []client.ListOption{client.InNamespace(ref.Namespace)}
+	if ref.Name != "" {
+		options = append(options, client.MatchingFields{"metadata.name": ref.Name})
+	}
+	if err := live.List(ctx, &list, options...); err != nil {
+		return fmt.Errorf("reading %s: %w", ref, err)
+	}
+	seen, held := map[version]bool{}, map[version]bool{}
+	for _, u := range delivered {
+		seen[versionOf(u)] = true
+	}
+	for i := range list.Items {
+		held[versionOf(&list.Items[i])] = true
+	}
+	if !maps.Equal(seen, held) {
+		return fmt.Errorf("reading %s: %w", ref, ErrChanged)
+	}
+	return nil
+}
+
+// version tells one state of one object from all others.
+type version struct {
+	name            string
+	uid             types.UID
+	resourceVersion string
+}
+
+func versionOf(o metav1.Object) version {
+	return version{o.GetName(), o.GetUID(), o.GetResourceVersion()}
+}
+
+// kinds are those of the resources that bundles and issuers are read from.
+func kinds() map[schema.GroupVersionResource]string {
+	return map[schema.GroupVersionResource]string{
+		configMaps: "ConfigMap", secrets: "Secret", clusterTrustBundles: "ClusterTrustBundle", certificateRequests: "CertificateRequest",
+	}
+}
+
+// Differs reports whether another bundle was read.
+func (b Bundle) Differs(other Bundle) bool {
+	return b.Reason != other.Reason || !b.Set.Equal(other.Set)
+}
+
+// Differs reports whether another issuer was read.
+func (i Issuer) Differs(other Issuer) bool {
+	return i.None != other.None || i.Reason != other.Reason || !slices.EqualFunc(i.Chain, other.Chain, (*x509.Certificate).Equal)
+}

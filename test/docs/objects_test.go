@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -118,7 +117,7 @@ func TestYAMLInThePagesIsValid(t *testing.T) {
 		for _, block := range p.yaml() {
 			all := objects(t, block)
 			if len(all) == 0 {
-				checkPart(t, p.name, block)
+				checkPart(t, strict, p.name, block)
 			}
 			for _, u := range all {
 				found[p.name] = append(found[p.name], u.GetKind())
@@ -151,13 +150,22 @@ func TestYAMLInThePagesIsValid(t *testing.T) {
 
 // checkPart looks at YAML that is no object: a part of a pod's spec, or of the
 // configuration of Prometheus, of which nothing is known here.
-func checkPart(t *testing.T, name, text string) {
+func checkPart(t *testing.T, strict runtime.Decoder, name, text string) {
 	t.Helper()
 	if strings.HasPrefix(text, "scrape_configs:") {
 		return
 	}
-	var spec corev1.PodSpec
+	pod := map[string]any{"apiVersion": "v1", "kind": "Pod"}
+	var spec map[string]any
 	if err := yaml.UnmarshalStrict([]byte(text), &spec); err != nil {
+		t.Errorf("%s: %v\n%s", name, err, text)
+	}
+	pod["spec"] = spec
+	whole, err := yaml.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := strict.Decode(whole, nil, nil); err != nil {
 		t.Errorf("%s shows what is no object and no part of a pod's spec: %v\n%s", name, err, text)
 	}
 }

@@ -47,6 +47,7 @@ func newFixture(tb testing.TB) *fixture {
 		Read:    lifecycle.Read{Live: true, StartedAt: now},
 		Bundle:  lifecycle.Bundle{Set: set(x.a, x.foreign), ResourceVersion: "rv-bundle"},
 		Archive: lifecycle.Carrier{Set: set(x.a), ResourceVersion: "rv-archive"},
+		Carrier: lifecycle.Carrier{Set: set(x.a), ResourceVersion: "rv-carried"},
 		Anchors: []lifecycle.Certificate{certificate("mesh-anchor-1", 1, &x.a)},
 		Issuers: []lifecycle.Certificate{issuer},
 		Pointer: lifecycle.Pointer{Known: true, SecretName: "mesh-anchor-1", ResourceVersion: "rv-pointer"},
@@ -118,6 +119,7 @@ func (x *fixture) widened() {
 // switched has the issuer signed by B.
 func (x *fixture) switched() {
 	x.Issuers[0].SignedBy = set(x.b)
+	x.Carrier.Set = x.Carrier.Set.Union(set(x.b))
 	x.Issuers[0].Held = false
 	x.Anchors[0].Held = x.Policy.Layout != v1alpha1.LayoutInPlace
 	x.Pointer.SecretName, x.Pointer.Token = x.Anchors[len(x.Anchors)-1].SecretName, "run-uid.to."+x.b.Fingerprint.Short()

@@ -85,8 +85,15 @@ func TestNext(t *testing.T) {
 				"WriteArchive a", "HoldRenewal issuer on", "HoldRenewal mesh-anchor-1 on"}},
 		},
 		"an anchor that signed the issuer and whose Secret was renewed is put back": {
-			func(x *fixture) { x.Anchors[0].Issued, x.Archive.Set = &x.b, set(x.a, x.b) },
+			func(x *fixture) {
+				x.Anchors[0].Issued, x.Archive.Set = &x.b, set(x.a, x.b)
+				x.Carrier.Set = bundle.Set{}
+			},
 			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteCarrier a", "HoldRenewal issuer on"}},
+		},
+		"an anchor that leaves chain to has a second source, for its generation may be renewed or deleted": {
+			func(x *fixture) { x.Carrier = lifecycle.Carrier{} },
+			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteCarrier a"}},
 		},
 		"a generation in use that lost its label gets it back": {
 			func(x *fixture) { x.Anchors[0].Labelled = false },
@@ -110,7 +117,7 @@ func TestNext(t *testing.T) {
 				x.Earlier = []lifecycle.Earlier{{SignedBy: set(x.b), LeavesUntil: now.Add(time.Hour)}}
 				x.Archive.Set = set(x.a, x.b)
 			},
-			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteCarrier b"}},
+			outcome{Reason: v1alpha1.Standing, Does: []string{"WriteCarrier a+b"}},
 		},
 		"one whose leaves have ended is not": {
 			func(x *fixture) {
@@ -407,7 +414,7 @@ func TestNext(t *testing.T) {
 				x.Pods[0] = pod("web-1", x.a)
 				x.Pointer.SecretName, x.Issuers[0].SignedBy = "mesh-anchor-2", set(x.a, x.b)
 			},
-			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.SwitchedTooEarly, Does: []string{"PointIssuer mesh-anchor-1"}},
+			outcome{Phase: v1alpha1.PhaseRolling, Reason: v1alpha1.SwitchedTooEarly, Does: []string{"WriteCarrier a+b", "PointIssuer mesh-anchor-1"}},
 		},
 
 		// ConfirmIssuer and DrainLeaves.
@@ -467,7 +474,7 @@ func TestNext(t *testing.T) {
 		// Narrow and Verify.
 		"the old anchor is dropped when its leaves have ended": {
 			func(x *fixture) { x.begin(v1alpha1.PhaseDrainLeaves); x.drained() },
-			outcome{Phase: v1alpha1.PhaseNarrow, Reason: v1alpha1.Narrowing, Does: []string{"LabelAnchor mesh-anchor-1 off"}},
+			outcome{Phase: v1alpha1.PhaseNarrow, Reason: v1alpha1.Narrowing, Does: []string{"WriteCarrier b", "LabelAnchor mesh-anchor-1 off"}},
 		},
 		"in place, the previous-anchor Secret is left with the current anchor": {
 			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseDrainLeaves); x.drained() },
@@ -491,6 +498,7 @@ func TestNext(t *testing.T) {
 				x.begin(v1alpha1.PhaseNarrow)
 				x.drained()
 				x.Bundle.Set, x.Anchors[0].Labelled = set(x.b, x.foreign), false
+				x.Carrier.Set = set(x.b)
 			},
 			outcome{Phase: v1alpha1.PhaseComplete, Reason: v1alpha1.RotationComplete},
 		},
@@ -753,7 +761,7 @@ func TestWhatElseBringsADroppedAnchorIsAskedFor(t *testing.T) {
 	if d := lifecycle.Next(x.Facts, now); strings.Contains(d.Message, "remove from the Bundle") {
 		t.Errorf("while its label is taken away: %s", d.Message)
 	}
-	x.Anchors[0].Labelled = false
+	x.Anchors[0].Labelled, x.Carrier.Set = false, set(x.b)
 	d := lifecycle.Next(x.Facts, now)
 	if d.State.Phase != v1alpha1.PhaseNarrow || !strings.Contains(d.Message, "remove from the Bundle") {
 		t.Errorf("%s: %s", d.State.Phase, d.Message)

@@ -55,12 +55,7 @@ func (p *planner) archive() {
 // in use or a leaf that may live chains to, that which would sign next, and the
 // two of the run.
 func (p *planner) needed() bundle.Set {
-	need := p.view.own.Intersect(p.view.signers)
-	for _, e := range p.facts.Earlier {
-		if p.now.Before(e.LeavesUntil) {
-			need = need.Union(p.view.own.Intersect(e.SignedBy))
-		}
-	}
+	need := p.chained()
 	if p.view.pointed != nil && p.carriesPointed() {
 		need = need.Union(bundle.FromAnchors(*p.view.pointed))
 	}
@@ -137,8 +132,10 @@ func (p *planner) carry(needed bundle.Set) {
 	p.standing = append(p.standing, Action{Verb: WriteCarrier, Set: want, ResourceVersion: p.facts.Carrier.ResourceVersion})
 }
 
-// supplied are the anchors that labelled generations bring. In place nothing
-// is: the carrier must hold what the anchor's Secret may lose at any moment.
+// supplied are the anchors that labelled generations bring, and that leaves do
+// not chain to yet. The carrier holds those too: a generation may be renewed,
+// deleted or lose its label at any moment, and a pod that starts before that is
+// seen would trust no leaf of the mesh. In place nothing is supplied.
 func (p *planner) supplied() bundle.Set {
 	var anchors []bundle.Anchor
 	if p.facts.Policy.inPlace() {
@@ -149,7 +146,18 @@ func (p *planner) supplied() bundle.Set {
 			anchors = append(anchors, *c.Issued) // labelled, or being labelled now
 		}
 	}
-	return bundle.FromAnchors(anchors...)
+	return bundle.FromAnchors(anchors...).Minus(p.chained())
+}
+
+// chained are the anchors that a live leaf may chain to.
+func (p *planner) chained() bundle.Set {
+	set := p.view.own.Intersect(p.view.signers)
+	for _, e := range p.facts.Earlier {
+		if p.now.Before(e.LeavesUntil) {
+			set = set.Union(p.view.own.Intersect(e.SignedBy))
+		}
+	}
+	return set
 }
 
 func (p *planner) writeBundle(needed bundle.Set) {

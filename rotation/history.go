@@ -191,19 +191,28 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 }
 
 // succeed takes over what the last record knows, and adds the issuer of that to
-// the earlier ones when leaves may need anchors that the next does not.
+// the earlier ones when leaves may need anchors that the next does not, or need
+// them for longer.
 func succeed(next, last *v1alpha1.IssuerStatus, leafLifetime time.Duration, now time.Time) {
 	next.Earlier = last.Earlier
 	same, asBefore := last.Fingerprint == next.Fingerprint, slices.Equal(last.VerifiedBy, next.VerifiedBy)
 	if same {
 		next.Since = cmp.Or(last.Since, next.Since)
 	}
-	switch {
-	case asBefore:
+	if asBefore {
 		next.SignedSince = cmp.Or(last.SignedSince, last.Since, next.SignedSince)
-	case len(last.VerifiedBy) > 0 && (!same || len(next.VerifiedBy) == 0):
+	}
+	replaced := !same && (!asBefore || outlives(last, next))
+	deserted := !asBefore && len(next.VerifiedBy) == 0
+	if len(last.VerifiedBy) > 0 && (replaced || deserted) {
 		next.Earlier = withEarlier(last, leafLifetime, now)
 	}
+}
+
+// outlives reports whether an issuer ends after the one that replaced it, as when
+// the lifetime of issuers was shortened. No other record tells of it then.
+func outlives(last, next *v1alpha1.IssuerStatus) bool {
+	return last.NotAfter != nil && next.NotAfter != nil && last.NotAfter.After(next.NotAfter.Time)
 }
 
 // withEarlier adds the issuer to those whose leaves may live on. A leaf never

@@ -165,6 +165,21 @@ func TestAnIssuerWhoseAnchorIsReplacedFirstLeavesItBehindToo(t *testing.T) {
 	}
 }
 
+// The lifetime of issuers is shortened. A replica of identity that missed it signs
+// on with the longer-lived one, whatever the issuers after it.
+func TestAnIssuerThatEndsBeforeItsPredecessorLeavesThatBehind(t *testing.T) {
+	ca := anchors(t, 1)
+	mt := &v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}
+	long := bundletest.From(at(-60), 48*time.Hour)
+	var status v1alpha1.MeshTrustStatus
+	for n, life := range []bundletest.Validity{long, bundletest.From(at(0), time.Hour), bundletest.From(at(0), 2*time.Hour)} {
+		recordIssuer(&status, &observation{spec: mt.EffectiveSpec(), current: bundle.Of(ca[0].Cert), issuer: issuerUnder(t, ca[0], life)}, at(n))
+	}
+	if got := status.Issuer.Earlier; len(got) != 1 || !got[0].LeavesUntil.Time.Equal(long.NotAfter.Truncate(time.Second)) {
+		t.Errorf("want one earlier issuer, whose leaves may live until %s, got %+v", long.NotAfter, got)
+	}
+}
+
 func TestAnIssuerThatGoesLeavesItsAnchorsBehind(t *testing.T) {
 	ca := anchors(t, 2)
 	both := bundle.Of(ca[0].Cert, ca[1].Cert)

@@ -31,8 +31,14 @@ func LiveIssuers(earlier []v1alpha1.EarlierIssuer, runs []v1alpha1.AnchorRotatio
 // by ending.
 func drainedAt(run *v1alpha1.AnchorRotation) time.Time {
 	s := &run.Status
-	narrowed := s.AbortedFrom == "" && slices.ContainsFunc(s.Steps, func(x v1alpha1.RotationStep) bool { return x.Phase == v1alpha1.PhaseNarrow })
-	if s.IssuerInUseAt == nil || !narrowed && outcomeOf(run) == "" {
+	if s.IssuerInUseAt == nil {
+		return time.Time{}
+	}
+	// A run that was thrown back from there drains anew.
+	narrowed := s.AbortedFrom == "" && slices.ContainsFunc(s.Steps, func(x v1alpha1.RotationStep) bool {
+		return x.Phase == v1alpha1.PhaseNarrow && !x.StartedAt.Before(s.IssuerInUseAt)
+	})
+	if !narrowed && outcomeOf(run) == "" {
 		return time.Time{}
 	}
 	return s.IssuerInUseAt.Time

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/lab/injector"
 )
 
 // New pods of two workloads never become ready: each counts against the
@@ -84,6 +87,86 @@ func TestRollingStopsWhenTooManyRollsFail(t *testing.T) {
 			t.Errorf("%s had no pod up for a while", name)
 		}
 	}
+}
+
+// The injector goes back to an older bundle after it was seen to serve the new
+// one. A workload whose pods come back stale is rolled maxAttempts times and no
+// more, and is named. Once the injector is in order a restart by hand ends that.
+func TestPodsThatStayStaleAreRolledMaxAttemptsTimes(t *testing.T) {
+	t.Parallel()
+	spec := quick()
+	spec.Rollout.MaxAttempts = new(int32(2))
+	spec.Rollout.ProgressDeadline = &metav1.Duration{Duration: 5 * time.Second} // after it other failures are tried again
+	m := newMesh(t, meshOptions{spec: spec})
+	apps := m.namespace("apps")
+	deployment(t, apps, "early", 1, nil)
+	ready(t, apps, 1)
+	m.awaitConverged(30*time.Second, m.root)
+	next := m.rotate()
+	hash := m.awaitConverged(time.Minute, m.root, next).Status.Bundle.Hash
+	early := podsOf(t, apps, "early")
+
+	create(t, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: m.name, Name: "older"}, Data: map[string]string{injector.BundleKey: m.root.PEM()},
+	})
+	m.injectFrom("older")
+	history := m.record()
+	deployment(t, apps, "late", 2, nil)
+	mt := m.await(time.Minute, v1alpha1.ConditionRolloutHealthy, metav1.ConditionFalse, v1alpha1.StillStale)
+	if f := mt.Status.Rollout.Failed; len(f) != 1 || f[0].Name != "late" || f[0].Reason != v1alpha1.StillStale || f[0].Attempt != 2 {
+		t.Errorf("want the one workload failed in its second attempt, got %+v", f)
+	}
+	if a := mt.Status.Rollout.Attempts; len(a) != 1 || a[0].Name != "late" || a[0].Count != 2 {
+		t.Errorf("want its two attempts on record, got %+v", a)
+	}
+	rolledTwice := func() error {
+		if diff := cmp.Diff([]string{hash, hash + ".2"}, history.marks("Deployment", apps, "late")); diff != "" {
+			return fmt.Errorf("the marks of late (-want +got):\n%s", diff)
+		}
+		return nil
+	}
+	stays(t, 8*time.Second, rolledTwice)
+
+	m.injectFrom(injector.BundleConfigMap)
+	ship(t, apps, "late", "kubectl.kubernetes.io/restartedAt", "now")
+	m.await(time.Minute, v1alpha1.ConditionRolloutHealthy, metav1.ConditionTrue, v1alpha1.RolloutHealthy)
+	m.awaitConverged(20*time.Second, m.root, next)
+	if err := rolledTwice(); err != nil {
+		t.Error(err)
+	}
+	for _, p := range podsOf(t, apps, "late") {
+		if !anchorsOf(t, &p).Equal(setOf(m.root, next)) {
+			t.Errorf("pod %s does not carry the bundle", p.Name)
+		}
+	}
+	unharmed(t, apps, "early", early)
+}
+
+// injectFrom puts another injector in the place of the mesh's, which mounts
+// another ConfigMap, and waits until it is the one that is asked.
+func (m *meshWorld) injectFrom(configMap string) {
+	m.t.Helper()
+	if err := m.injector.Stop(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+	other, err := injector.Start(m.t.Context(), env.lab.Config(), injector.Options{ControlPlane: m.name, Bundle: configMap})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.injector = other
+	eventually(m.t, 10*time.Second, func() error {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: m.name, GenerateName: "dry-", Annotations: map[string]string{"linkerd.io/inject": "enabled"}},
+			Spec:       podTemplate("dry", nil).Spec,
+		}
+		if err := env.client.Create(m.t.Context(), pod, client.DryRunAll); err != nil {
+			return err
+		}
+		if other.Served(0) == 0 {
+			return errors.New("the new injector is not asked yet")
+		}
+		return nil
+	})
 }
 
 // heal lets the pods that are there now become ready, not those that come later.

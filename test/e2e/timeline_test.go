@@ -358,3 +358,55 @@ func (l *timeline) now() *instant {
 	l.replay(func(i *instant) { last = i })
 	return last
 }
+
+// writing is something that the controller wrote to a workload or a pod, and when
+// that was by the API server's clock, which is cut to the second.
+type writing struct {
+	what string
+	at   time.Time
+}
+
+// writings returns each write to a workload's template and each eviction, in
+// order.
+func (l *timeline) writings() []writing {
+	l.t.Helper()
+	var out []writing
+	l.replay(func(i *instant) {
+		at := writtenAt(i.change.object)
+		if at.IsZero() || i.before != nil && writtenAt(i.before).Equal(at) {
+			return
+		}
+		out = append(out, writing{i.change.key(), at})
+	})
+	return out
+}
+
+// writtenAt is when the controller last wrote to a workload, or when the API
+// server granted the eviction of a pod; zero when that never was.
+func writtenAt(o metav1.Object) time.Time {
+	if p, ok := o.(*corev1.Pod); ok {
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.DisruptionTarget && c.Reason == "EvictionByEvictionAPI" {
+				return c.LastTransitionTime.Time
+			}
+		}
+		return time.Time{}
+	}
+	for _, f := range o.GetManagedFields() {
+		if f.Manager == v1alpha1.FieldManager && f.Time != nil && mark(o) != "" {
+			return f.Time.Time
+		}
+	}
+	return time.Time{}
+}
+
+// awaitWritings waits until there are so many.
+func (l *timeline) awaitWritings(least int, within time.Duration) {
+	l.t.Helper()
+	eventually(l.t, within, func() error {
+		if have := len(l.writings()); have < least {
+			return fmt.Errorf("%d writes, want %d", have, least)
+		}
+		return nil
+	})
+}

@@ -190,37 +190,114 @@ func (m *meshWorld) servesJust(anchors ...*bundletest.CA) error {
 	return nil
 }
 
-// While paused or suspended nothing is written to any workload, wherever the
-// rolling stood.
+// While paused or suspended nothing is written to any workload and no pod is
+// evicted, wherever the rolling stood.
 func TestNothingIsWrittenWhilePausedOrSuspended(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, meshOptions{spec: oneByOne()})
-	ns := m.namespace("apps")
-	const apps = 6
+	// Of namespaces the first in the alphabet comes first.
+	data, ns := m.namespace("a-data"), m.namespace("apps")
+	const members, apps = 3, 6
+	slowSet(t, data, "db", members, "1500ms")
 	for i := range apps {
 		deployment(t, ns, fmt.Sprint("app-", i), 1, slow)
 	}
+	ready(t, data, members)
 	ready(t, ns, apps)
 	m.awaitConverged(30*time.Second, m.root)
+	before := podsOf(t, data, "db")
+	history := m.record()
 	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
 	m.publish(m.root, next)
 	for _, stop := range []struct {
 		reason v1alpha1.Reason
-		set    func(mt *v1alpha1.MeshTrust, to bool)
+		// after and below are how many writes there must be and may be by then.
+		after, below int
+		set          func(mt *v1alpha1.MeshTrust, to bool)
 	}{
-		{v1alpha1.Paused, func(mt *v1alpha1.MeshTrust, to bool) { mt.Spec.Rollout.Paused = to }},
-		{v1alpha1.Suspended, func(mt *v1alpha1.MeshTrust, to bool) { mt.Spec.Suspend = to }},
+		{v1alpha1.Paused, 1, members, func(mt *v1alpha1.MeshTrust, to bool) { mt.Spec.Rollout.Paused = to }},
+		{v1alpha1.Suspended, members + 1, members + apps, func(mt *v1alpha1.MeshTrust, to bool) { mt.Spec.Suspend = to }},
 	} {
-		someMarked(t, ns, len(marks(t, ns))+1)
+		history.awaitWritings(stop.after, 40*time.Second)
 		m.update(func(mt *v1alpha1.MeshTrust) { stop.set(mt, true) })
 		m.observed()
-		if begun := len(marks(t, ns)); begun == apps {
-			t.Fatalf("all were rolled before it could be %s", stop.reason)
+		begun := len(history.writings())
+		if begun >= stop.below {
+			t.Fatalf("%d writes before it could be %s, want fewer than %d", begun, stop.reason, stop.below)
 		}
-		noMoreMarks(t, ns, 6*time.Second)
+		holds(t, 6*time.Second, func() error {
+			if all := history.writings(); len(all) > begun {
+				return fmt.Errorf("written while %s: %v", stop.reason, all[begun:])
+			}
+			return nil
+		})
 		m.await(5*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, stop.reason)
 		m.update(func(mt *v1alpha1.MeshTrust) { stop.set(mt, false) })
 	}
 	m.awaitConverged(50*time.Second, m.root, next)
 	rolledOnce(t, ns, apps, setOf(m.root, next))
+	replaced(t, data, "db", before, m.root, next)
+}
+
+// A window closes by the clock, in the middle of a workload whose pods are
+// evicted one after the other and before the others had their turn: nothing is
+// written until it opens again, and in the end all is done.
+func TestNothingIsWrittenOnceAWindowHasClosedByTheClock(t *testing.T) {
+	t.Parallel()
+	const lasts, members, apps = 20 * time.Second, 6, 3
+	spec := oneByOne()
+	spec.Rollout.Windows = []v1alpha1.Window{{Schedule: "* * * * *", Duration: metav1.Duration{Duration: lasts}}}
+	m := newMesh(t, meshOptions{spec: spec})
+	// The first in the alphabet comes first. Each of its pods waits for the one
+	// before, so that the six take longer than a window.
+	data, ns := m.namespace("a-data"), m.namespace("apps")
+	slowSet(t, data, "db", members, "4500ms")
+	for i := range apps {
+		deployment(t, ns, fmt.Sprint("app-", i), 1, nil)
+	}
+	ready(t, data, members)
+	ready(t, ns, apps)
+	m.awaitConverged(30*time.Second, m.root)
+	before := podsOf(t, data, "db")
+	history := m.record()
+	next := m.rotate()
+	history.awaitWritings(1, 70*time.Second)
+	m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	m.awaitConverged(4*time.Minute, m.root, next)
+
+	all, used := history.writings(), map[time.Time]bool{}
+	for _, w := range all {
+		opened := w.at.Truncate(time.Minute)
+		used[opened] = true
+		// In the second in which the window closes, both are the same time.
+		if since := w.at.Sub(opened); since > lasts {
+			t.Errorf("%s was written to %s after a window had opened, want within %s", w.what, since, lasts)
+		}
+	}
+	if len(used) < 2 {
+		t.Errorf("all was written in %d window, want two: the scenario shows nothing", len(used))
+	}
+	if len(all) != members+apps {
+		t.Errorf("%d writes, want one for each of %d pods and %d Deployments: %v", len(all), members, apps, all)
+	}
+	if n := len(history.endings(data, "db")); n != members {
+		t.Errorf("%d pods of the StatefulSet were told to end, want each of %d just once", n, members)
+	}
+	replaced(t, data, "db", before, m.root, next)
+	rolledOnce(t, ns, apps, setOf(m.root, next))
+}
+
+// slowSet creates a StatefulSet whose pods come up all at once, each becoming
+// ready after a while, and are replaced only when somebody ends them.
+func slowSet(t *testing.T, namespace, name string, replicas int32, readyDelay string) {
+	t.Helper()
+	create(t, &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: appsv1.StatefulSetSpec{
+			Replicas: &replicas, ServiceName: name, PodManagementPolicy: appsv1.ParallelPodManagement,
+			UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType},
+			Selector:       &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
+			Template:       podTemplate(name, map[string]string{lab.ReadyDelayAnnotation: readyDelay}),
+		},
+	})
 }

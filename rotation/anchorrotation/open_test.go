@@ -3,11 +3,15 @@ package anchorrotation
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	apifield "k8s.io/apimachinery/pkg/util/validation/field"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -201,4 +205,41 @@ func TestASuspendedMeshTrustIsNotWrittenTo(t *testing.T) {
 	c.end(t, false)
 	c.passes(t, 2)
 	c.want(t, false, ofNoon)
+}
+
+// oldCRDs answers to patches of a status as an API server does whose CRDs lack a
+// field of it: it drops the field, unless it was asked to be strict.
+func oldCRDs(field string) interceptor.Funcs {
+	return interceptor.Funcs{SubResourcePatch: func(_ context.Context, _ client.Client, _ string, _ client.Object, _ client.Patch, opts ...client.SubResourcePatchOption) error {
+		if (&client.SubResourcePatchOptions{}).ApplyOptions(opts).FieldValidation != metav1.FieldValidationStrict {
+			return nil
+		}
+		return apierrors.NewInvalid(schema.GroupKind{}, "", apifield.ErrorList{
+			apifield.Invalid(apifield.NewPath("patch"), `{"kind":"MeshTrust"}`, `strict decoding error: unknown field "status.`+field+`"`),
+		})
+	}}
+}
+
+func wantOldCRDs(t *testing.T, err error, field string) {
+	t.Helper()
+	if err == nil || !strings.HasSuffix(err.Error(), `manifests/crds of its own version is applied: unknown field "status.`+field+`"`) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestARunIsNotDeletedWhoseTimeOldCRDsCannotHold(t *testing.T) {
+	c := scheduled(t, oldCRDs("lastScheduleTime"))
+	c.passes(t, 1)
+	c.end(t, false)
+	wantOldCRDs(t, c.pass(t), "lastScheduleTime")
+	c.want(t, false, ofNoon)
+}
+
+func TestAMarkThatOldCRDsCannotHoldIsAnError(t *testing.T) {
+	r, w := stage(t, oldCRDs("bundle.anchors[0].own"))
+	w.mt.Status.Bundle = &v1alpha1.BundleStatus{Anchors: []v1alpha1.AnchorStatus{{Fingerprint: w.facts.Anchors[0].Issued.Fingerprint.String()}}}
+	wantOldCRDs(t, r.markOwn(t.Context(), w), "bundle.anchors[0].own")
+	if w.mt.Status.Bundle.Anchors[0].Own {
+		t.Error("it is taken for marked")
+	}
 }

@@ -431,6 +431,7 @@ func TestMissingRightsAreLoggedWholeAndOnce(t *testing.T) {
 	}
 	denied = "get"
 	look(2)
+	look(2)
 	denied = ""
 	look(2)
 	denied = "get"

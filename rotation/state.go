@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/record"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -53,7 +54,8 @@ func rollOf(w v1alpha1.InProgressWorkload) rollout.Roll {
 }
 
 // storeState writes the state into a status, with times in the resolution of
-// the API, so that reading it back gives the same.
+// the API, so that reading it back gives the same. Messages are cut to what the
+// API takes: they may quote others, and it refuses a whole status for one.
 func storeState(s *v1alpha1.RolloutStatus, state rollout.State, waves []string) {
 	s.BundleHash = state.BundleHash
 	s.Wave, s.Fence, s.Measured = nil, nil, nil
@@ -73,7 +75,7 @@ func storeState(s *v1alpha1.RolloutStatus, state rollout.State, waves []string) 
 	s.Failed, s.FailedTotal = nil, int32(len(state.Failed))
 	for _, f := range capped(state.Failed, v1alpha1.MaxFailed) {
 		s.Failed = append(s.Failed, v1alpha1.FailedWorkload{
-			WorkloadRef: refOf(f.Key), Reason: f.Reason, Message: f.Message, Attempt: int32(f.Attempt), Since: second(f.Since),
+			WorkloadRef: refOf(f.Key), Reason: f.Reason, Message: record.Clip(f.Message), Attempt: int32(f.Attempt), Since: second(f.Since),
 		})
 	}
 	s.Attempts, s.AttemptsTotal = nil, int32(len(state.Attempts))
@@ -87,7 +89,7 @@ func storeState(s *v1alpha1.RolloutStatus, state rollout.State, waves []string) 
 func inProgress(r rollout.Roll) v1alpha1.InProgressWorkload {
 	w := v1alpha1.InProgressWorkload{
 		WorkloadRef: refOf(r.Key), Attempt: int32(r.Attempt), BundleHash: r.For, Verb: r.Verb, StartedAt: micro(r.StartedAt),
-		Pods: int32(r.Pods), Applied: r.Applied, Left: int32(r.Left), Message: r.Message,
+		Pods: int32(r.Pods), Applied: r.Applied, Left: int32(r.Left), Message: record.Clip(r.Message),
 	}
 	if r.Verb == v1alpha1.VerbRestart {
 		w.RestartedFor = rollout.Mark(r.For, r.Attempt)

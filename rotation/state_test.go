@@ -1,12 +1,15 @@
 package rotation
 
 import (
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/record"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -49,6 +52,19 @@ func TestListsAreCutAndTheirLengthIsKept(t *testing.T) {
 	storeState(&status, state, []string{"rest"})
 	if len(status.Failed) != v1alpha1.MaxFailed || status.FailedTotal != v1alpha1.MaxFailed+5 {
 		t.Errorf("%d failures listed of %d", len(status.Failed), status.FailedTotal)
+	}
+}
+
+// What refuses an eviction is named as it names itself, in any length.
+func TestAMessageFitsIntoTheStatus(t *testing.T) {
+	long := strings.Repeat("é", record.MostText)
+	key := rollout.Key{Group: "apps", Kind: "StatefulSet", Namespace: "shop", Name: "db"}
+	var status v1alpha1.RolloutStatus
+	storeState(&status, rollout.State{InProgress: []rollout.Roll{{Key: key, Message: long}}, Failed: []rollout.Failure{{Key: key, Message: long}}}, nil)
+	for list, message := range map[string]string{"inProgress": status.InProgress[0].Message, "failed": status.Failed[0].Message} {
+		if len(message) > record.MostText || !utf8.ValidString(message) || !strings.HasPrefix(long, strings.TrimSuffix(message, "...")) {
+			t.Errorf("the message in %s has %d bytes: %q", list, len(message), message)
+		}
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 // reporter tells people and machines what was decided and done: events on the
 // MeshTrust and on workloads, and metrics. Nothing reads it back.
 type reporter struct {
-	recorder events.EventRecorder
-	metrics  *Metrics
+	events  record.Events
+	metrics *Metrics
 
 	mu sync.Mutex
 	// written is when each status was written last.
@@ -27,7 +27,7 @@ type reporter struct {
 }
 
 func newReporter(recorder events.EventRecorder, metrics *Metrics) *reporter {
-	return &reporter{recorder: record.Events(recorder), metrics: metrics, written: map[string]time.Time{}}
+	return &reporter{events: record.NewEvents(recorder), metrics: metrics, written: map[string]time.Time{}}
 }
 
 func (r *reporter) statusDue(name string, now time.Time) bool {
@@ -55,7 +55,7 @@ func (r *reporter) decided(before, mt *v1alpha1.MeshTrust, d rollout.Decision, f
 	for _, kind := range v1alpha1.MeshTrustConditions() {
 		was, is := apimeta.FindStatusCondition(before.Status.Conditions, kind), apimeta.FindStatusCondition(mt.Status.Conditions, kind)
 		if worthAnEvent(kind, was, is) {
-			r.recorder.Eventf(mt, nil, eventType(kind, string(is.Status)), is.Reason, "Observe", "%s is %s: %s", kind, is.Status, is.Message)
+			r.events.Write(record.Event{On: mt, Type: eventType(kind, string(is.Status)), Reason: is.Reason, Action: "Observe"}, "%s is %s: %s", kind, is.Status, is.Message)
 		}
 	}
 	for _, e := range d.Ended {
@@ -77,7 +77,7 @@ func (r *reporter) refused(before, mt *v1alpha1.MeshTrust) {
 	was := apimeta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
 	is := apimeta.FindStatusCondition(mt.Status.Conditions, v1alpha1.ConditionReady)
 	if is != nil && (was == nil || was.Reason != is.Reason) {
-		r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
+		r.events.Write(record.Event{On: mt, Type: corev1.EventTypeWarning, Reason: is.Reason, Action: "Observe"}, "%s", is.Message)
 	}
 }
 
@@ -143,8 +143,8 @@ type note struct {
 
 // both writes an event on the MeshTrust and one on the workload.
 func (r *reporter) both(mt *v1alpha1.MeshTrust, workload *corev1.ObjectReference, n note) {
-	r.recorder.Eventf(mt, workload, n.kind, string(n.reason), n.action, "%s %s/%s: %s", workload.Kind, workload.Namespace, workload.Name, n.message)
-	r.recorder.Eventf(workload, mt, n.kind, string(n.reason), n.action, "%s (MeshTrust %s)", n.message, mt.Name)
+	r.events.Write(record.Event{On: mt, With: workload, Type: n.kind, Reason: string(n.reason), Action: n.action}, "%s %s/%s: %s", workload.Kind, workload.Namespace, workload.Name, n.message)
+	r.events.Write(record.Event{On: workload, With: mt, Type: n.kind, Reason: string(n.reason), Action: n.action}, "%s (MeshTrust %s)", n.message, mt.Name)
 }
 
 // finder returns the reference to a workload.

@@ -29,7 +29,6 @@ import (
 	"github.com/reanchor/reanchor/rotation/nudge"
 	"github.com/reanchor/reanchor/rotation/owner"
 	"github.com/reanchor/reanchor/rotation/published"
-	"github.com/reanchor/reanchor/rotation/record"
 )
 
 // Options say how the controller runs.
@@ -134,7 +133,7 @@ func addNudger(mgr manager.Manager, o Options) error {
 	asker := nudge.Asker{Reader: mgr.GetAPIReader(), Name: o.ValidatingWebhook}
 	err = mgr.Add(&nudge.Nudger{
 		Events: clients.RESTClient(), Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Answers: asker.Answers,
-		Recorder: record.Events(mgr.GetEventRecorder("reanchor")), Clock: o.Clock,
+		Recorder: mgr.GetEventRecorder("reanchor"), Clock: o.Clock,
 	})
 	if err != nil {
 		return fmt.Errorf("adding the nudger: %w", err)

@@ -19,8 +19,8 @@ import (
 // Reporter tells people and machines what was decided and done. Nothing reads
 // it back.
 type Reporter struct {
-	recorder events.EventRecorder
-	metrics  *Metrics
+	events  record.Events
+	metrics *Metrics
 
 	mu sync.Mutex
 	// written is when the status of each mesh's run was written last.
@@ -31,7 +31,7 @@ type Reporter struct {
 
 // NewReporter returns a Reporter that writes events and sets metrics.
 func NewReporter(recorder events.EventRecorder, metrics *Metrics) *Reporter {
-	return &Reporter{recorder: record.Events(recorder), metrics: metrics, written: map[string]time.Time{}, lacking: map[string]string{}}
+	return &Reporter{events: record.NewEvents(recorder), metrics: metrics, written: map[string]time.Time{}, lacking: map[string]string{}}
 }
 
 func (r *Reporter) statusDue(mesh string, now time.Time) bool {
@@ -101,7 +101,7 @@ func (r *Reporter) changed(before, after *v1alpha1.AnchorRotation) {
 			continue
 		}
 		bad := is.Status == metav1.ConditionTrue && (kind == v1alpha1.ConditionFailed || kind == v1alpha1.ConditionBlocked || kind == v1alpha1.ConditionSigningExposed)
-		r.recorder.Eventf(after, nil, eventTypeOf(bad), is.Reason, "Rotate", "%s is %s: %s", kind, is.Status, is.Message)
+		r.events.Write(record.Event{On: after, Type: eventTypeOf(bad), Reason: is.Reason, Action: "Rotate"}, "%s is %s: %s", kind, is.Status, is.Message)
 	}
 	if outcome := outcomeOf(after); outcome != "" && outcomeOf(before) == "" {
 		r.metrics.ended(after.Spec.MeshTrustRef.Name, outcome)
@@ -131,31 +131,31 @@ func about(w *world) runtime.Object {
 
 func (r *Reporter) acted(w *world, reason v1alpha1.Reason, a lifecycle.Action) {
 	r.metrics.wrote(w.mt.Name, a.Verb)
-	r.recorder.Eventf(about(w), nil, corev1.EventTypeNormal, string(reason), string(a.Verb), "%s", describe(a))
+	r.events.Write(record.Event{On: about(w), Type: corev1.EventTypeNormal, Reason: string(reason), Action: string(a.Verb)}, "%s", describe(a))
 }
 
 // failed tells of a write that was refused. Errors name objects and reasons,
 // never what a Secret holds.
 func (r *Reporter) failed(w *world, reason v1alpha1.Reason, a lifecycle.Action, err error) {
 	r.metrics.failed(w.mt.Name, a.Verb)
-	r.recorder.Eventf(about(w), nil, corev1.EventTypeWarning, string(reason), string(a.Verb), "%s: %s", describe(a), err)
+	r.events.Write(record.Event{On: about(w), Type: corev1.EventTypeWarning, Reason: string(reason), Action: string(a.Verb)}, "%s: %s", describe(a), err)
 }
 
 func (r *Reporter) opened(mt *v1alpha1.MeshTrust, run client.Object, why string) {
-	r.recorder.Eventf(mt, nil, corev1.EventTypeNormal, string(v1alpha1.RotationOpened), "Open", "opened AnchorRotation %s: %s", run.GetName(), why)
+	r.events.Write(record.Event{On: mt, Type: corev1.EventTypeNormal, Reason: string(v1alpha1.RotationOpened), Action: "Open"}, "opened AnchorRotation %s: %s", run.GetName(), why)
 }
 
 func (r *Reporter) forbidden(mt *v1alpha1.MeshTrust, message string) {
-	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.PermissionMissing), "Observe", "%s", message)
+	r.events.Write(record.Event{On: mt, Type: corev1.EventTypeWarning, Reason: string(v1alpha1.PermissionMissing), Action: "Observe"}, "%s", message)
 }
 
 // abandoned tells of a run that is deleted midway and that nothing follows.
 func (r *Reporter) abandoned(run *v1alpha1.AnchorRotation, why string) {
-	r.recorder.Eventf(run, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Release", "%s", why)
+	r.events.Write(record.Event{On: run, Type: corev1.EventTypeWarning, Reason: string(v1alpha1.InvalidSpec), Action: "Release"}, "%s", why)
 }
 
 func (r *Reporter) misscheduled(mt *v1alpha1.MeshTrust, err error) {
-	r.recorder.Eventf(mt, nil, corev1.EventTypeWarning, string(v1alpha1.InvalidSpec), "Rotate", "%s", err)
+	r.events.Write(record.Event{On: mt, Type: corev1.EventTypeWarning, Reason: string(v1alpha1.InvalidSpec), Action: "Rotate"}, "%s", err)
 }
 
 // describe says in a few words what a write does.

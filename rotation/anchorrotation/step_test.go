@@ -345,7 +345,7 @@ func TestAnEndedRunStaysUntilWhatItShowsIsOnRecord(t *testing.T) {
 func TestARunWhoseMeshTrustIsGoneSaysWhatItLeavesBehind(t *testing.T) {
 	r, w := stage(t, interceptor.Funcs{})
 	recorder := events.NewFakeRecorder(100)
-	r.Reporter.recorder = recorder
+	r.Reporter.events = record.NewEvents(recorder)
 	w.run.Finalizers = []string{v1alpha1.RotationFinalizer}
 	if err := r.Client.Update(t.Context(), w.run); err != nil {
 		t.Fatal(err)

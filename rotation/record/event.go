@@ -20,12 +20,23 @@ func Clip(text string) string {
 	return strings.ToValidUTF8(text[:MostText-3], "") + "..."
 }
 
-// Events returns a recorder that clips the notes it is given.
-func Events(to events.EventRecorder) events.EventRecorder { return clipping{to} }
+// Event is what an event is of, without its note.
+type Event struct {
+	// On is the object that shows the event; With another that it concerns, or nil.
+	On, With runtime.Object
+	// Type is that of the API: Normal or Warning.
+	Type string
+	// Reason is one of the vocabulary, Action a word for what was done.
+	Reason, Action string
+}
 
-type clipping struct{ to events.EventRecorder }
+// Events writes events whose notes fit.
+type Events struct{ to events.EventRecorder }
 
-// Eventf implements events.EventRecorder.
-func (c clipping) Eventf(regarding, related runtime.Object, kind, reason, action, note string, args ...any) {
-	c.to.Eventf(regarding, related, kind, reason, action, "%s", Clip(fmt.Sprintf(note, args...)))
+// NewEvents returns what writes events by a recorder.
+func NewEvents(to events.EventRecorder) Events { return Events{to} }
+
+// Write writes an event with a note, which is clipped.
+func (e Events) Write(what Event, note string, args ...any) {
+	e.to.Eventf(what.On, what.With, what.Type, what.Reason, what.Action, "%s", Clip(fmt.Sprintf(note, args...)))
 }

@@ -27,7 +27,7 @@ func TestATextIsClippedToWhatTheAPITakes(t *testing.T) {
 // A note is more than its message: what comes before counts too.
 func TestANoteIsClippedAsAWhole(t *testing.T) {
 	fake := events.NewFakeRecorder(1)
-	record.Events(fake).Eventf(nil, nil, "Warning", "Reason", "Action", "%s is %d%%: %s", "Blocked", 100, strings.Repeat("a", record.MostText))
+	record.NewEvents(fake).Write(record.Event{Type: "Warning", Reason: "Reason", Action: "Action"}, "%s is %d%%: %s", "Blocked", 100, strings.Repeat("a", record.MostText))
 	note, _ := strings.CutPrefix(<-fake.Events, "Warning Reason ")
 	if len(note) != record.MostText || !strings.HasPrefix(note, "Blocked is 100%: aaa") || !strings.HasSuffix(note, "a...") {
 		t.Errorf("%d bytes: %s", len(note), note)

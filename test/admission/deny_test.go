@@ -124,6 +124,30 @@ func TestOptOuts(t *testing.T) {
 			t.Error("an opt-out of rolling is none of admission")
 		}
 	})
+	t.Run("a pod that a kubelet mirrors is kept away", func(t *testing.T) {
+		nodes, err := shared.kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{Limit: 1})
+		if err != nil || len(nodes.Items) == 0 {
+			t.Fatalf("there is no node: %v", err)
+		}
+		mirror := func() *corev1.Pod {
+			p := plainProxy(ns, "optout", expired.PEM())
+			p.Spec.NodeName = nodes.Items[0].Name // a mirror pod has one, and no service account
+			return p
+		}
+		if _, _, err := create(t, mirror()); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "validate.reanchor.dev") {
+			t.Fatalf("without the mark it is not denied: %v", err)
+		}
+		before := requests(t)
+		marked := mirror()
+		marked.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "of-a-static-pod"}
+		created, _, err := create(t, marked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := requests(t); after["all"] != before["all"] || len(stampOf(created)) > 0 {
+			t.Error("the webhook was called")
+		}
+	})
 	t.Run("a namespace annotation works at once, before any label mirrors it", func(t *testing.T) {
 		patchNamespace(t, ns, `{"metadata":{"annotations":{"reanchor.dev/opt-out":"admission"}}}`)
 		eventually(t, 5*time.Second, func() string {

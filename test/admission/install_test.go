@@ -1,8 +1,12 @@
 package admission
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,6 +96,60 @@ func TestApplyingTheRegistrationsAgainLeavesTheCABundle(t *testing.T) {
 			t.Errorf("right after it was applied the caBundle is %.40q", after)
 		}
 	}
+}
+
+// The lab's API server reaches the replicas as localhost. A cluster's reaches
+// them by the Service's name, under the defaults of the program's flags.
+func TestTheServingCertificateIsForTheServiceOfTheManifests(t *testing.T) {
+	mutating, validating, err := manifests.Configurations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := map[string]*admissionregistrationv1.ServiceReference{
+		stampName: mutating.Webhooks[0].ClientConfig.Service, validateName: validating.Webhooks[0].ClientConfig.Service,
+	}
+	for _, registration := range registrations() {
+		ca, err := base64.StdEncoding.DecodeString(currentBundle(t, registration))
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(ca) {
+			t.Fatalf("%s has no caBundle", registration.GetName())
+		}
+		service := services[registration.GetName()]
+		for _, r := range shared.replicas {
+			conn, err := tls.Dial("tcp", r.webhook, &tls.Config{RootCAs: roots, ServerName: service.Name + "." + service.Namespace + ".svc"})
+			if err != nil {
+				t.Errorf("%s: %v", registration.GetName(), err)
+				continue
+			}
+			_ = conn.Close()
+		}
+	}
+}
+
+// registrations are the installed configurations of the two webhooks, by the
+// path of each.
+func registrations() map[string]*unstructured.Unstructured {
+	out := map[string]*unstructured.Unstructured{"stamp": {}, "validate": {}}
+	for path, is := range map[string]struct{ kind, name string }{
+		"stamp": {"MutatingWebhookConfiguration", stampName}, "validate": {"ValidatingWebhookConfiguration", validateName},
+	} {
+		out[path].SetGroupVersionKind(admissionregistrationv1.SchemeGroupVersion.WithKind(is.kind))
+		out[path].SetName(is.name)
+	}
+	return out
+}
+
+// currentBundle is the caBundle of a configuration at this moment, as base64.
+func currentBundle(t *testing.T, registration *unstructured.Unstructured) string {
+	t.Helper()
+	now := registration.DeepCopy()
+	if err := shared.client.Get(t.Context(), client.ObjectKeyFromObject(now), now); err != nil {
+		t.Fatal(err)
+	}
+	return bundleIn(t, now)
 }
 
 func bundleIn(t *testing.T, object *unstructured.Unstructured) string {

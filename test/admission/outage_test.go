@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
@@ -56,7 +57,7 @@ func TestWithEveryReplicaDeadOnlyMeshedPodsWait(t *testing.T) {
 		t.Fatalf("a meshed pod: %v, want the API server's own error", err)
 	}
 	for name, pod := range map[string]*corev1.Pod{
-		"an unmeshed pod": fixture(t, "unmeshed-pod", ns), "a pod that opted out": optedOut,
+		"an unmeshed pod": fixture(t, "unmeshed-pod", ns), "a pod without labels and annotations": plain(ns), "a pod that opted out": optedOut,
 		"a pod of a namespace that opted out": meshed(out), "a pod of kube-system": meshed("kube-system"),
 		"a pod of the control plane": meshed("linkerd"), "a pod of a control plane under another name": meshed(plane),
 		"a pod of cert-manager": meshed("cert-manager"), "a probe of an injector": meshed("reanchor-probe"),
@@ -215,32 +216,30 @@ func TestAnEmptiedCABundleIsRepaired(t *testing.T) {
 	for name, patch := range map[string]string{
 		"emptied":            `[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`,
 		"another's":          fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/clientConfig/caBundle","value":%q}]`, base64PEM(root(t, "x", 0, time.Hour).PEM())),
-		"applied once again": `[{"op":"replace","path":"/webhooks/0/clientConfig","value":{"url":"` + shared.balancer.url(0) + `/validate"}}]`,
+		"applied once again": `[{"op":"replace","path":"/webhooks/0/clientConfig","value":{"url":"` + shared.balancer.url(0) + `/PATH"}}]`,
 	} {
-		t.Run(name, func(t *testing.T) {
-			api := shared.kube.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-			before, err := api.Get(t.Context(), validateName, metav1.GetOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			patched, err := api.Patch(t.Context(), validateName, types.JSONPatchType, []byte(patch), metav1.PatchOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if bytes.Equal(patched.Webhooks[0].ClientConfig.CABundle, before.Webhooks[0].ClientConfig.CABundle) {
-				t.Fatal("the patch did nothing")
-			}
-			eventually(t, 5*time.Second, func() string {
-				now, err := api.Get(t.Context(), validateName, metav1.GetOptions{})
-				if err != nil {
-					return err.Error()
+		for path, registration := range registrations() {
+			t.Run(registration.GetName()+" "+name, func(t *testing.T) {
+				before := currentBundle(t, registration)
+				if before == "" {
+					t.Fatal("there is no caBundle")
 				}
-				if !bytes.Equal(now.Webhooks[0].ClientConfig.CABundle, before.Webhooks[0].ClientConfig.CABundle) {
-					return "the caBundle is not what it was"
+				patched := registration.DeepCopy()
+				change := client.RawPatch(types.JSONPatchType, []byte(strings.Replace(patch, "PATH", path, 1)))
+				if err := shared.client.Patch(t.Context(), patched, change); err != nil {
+					t.Fatal(err)
 				}
-				return ""
+				if bundleIn(t, patched) == before {
+					t.Fatal("the patch did nothing")
+				}
+				eventually(t, 5*time.Second, func() string {
+					if currentBundle(t, registration) != before {
+						return "the caBundle is not what it was"
+					}
+					return ""
+				})
 			})
-		})
+		}
 	}
 }
 

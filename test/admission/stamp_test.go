@@ -89,10 +89,12 @@ func TestAnUnmeshedPodNeverReachesTheWebhook(t *testing.T) {
 	realMesh(t)
 	ns := namespace(t, "unmeshed", nil)
 	before := requests(t)
-	for range 5 {
-		pod, _, err := create(t, fixture(t, "unmeshed-pod", ns))
+	keptAway, failed := matchConditions(t)
+	pods := []*corev1.Pod{fixture(t, "unmeshed-pod", ns), fixture(t, "unmeshed-pod", ns), plain(ns), plain(ns)}
+	for _, unmeshed := range pods {
+		pod, _, err := create(t, unmeshed)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("a pod with labels %v and annotations %v: %v", unmeshed.Labels, unmeshed.Annotations, err)
 		}
 		if stamp := stampOf(pod); len(stamp) > 0 {
 			t.Errorf("it was stamped: %v", stamp)
@@ -100,6 +102,9 @@ func TestAnUnmeshedPodNeverReachesTheWebhook(t *testing.T) {
 	}
 	if after := requests(t); after["all"] != before["all"] {
 		t.Errorf("%v requests came", after["all"]-before["all"])
+	}
+	if k, f := matchConditions(t); k-keptAway < 2*float64(len(pods)) || f != failed {
+		t.Errorf("of %d pods, match conditions kept %v away from a webhook, and failed for %v", len(pods), k-keptAway, f-failed)
 	}
 	// The same look at the counters does see a meshed pod.
 	if _, _, err := create(t, fixture(t, "bare-pod", ns)); err != nil {

@@ -128,6 +128,14 @@ func pods(name string, at time.Time, n int) []rollout.Pod {
 	return out
 }
 
+// leavesOnly makes them pods that carry the bundle, and are replaced for their
+// leaves.
+func leavesOnly(pods []rollout.Pod) {
+	for i := range pods {
+		pods[i].LeafOnly = true
+	}
+}
+
 func wave(n int) func(*rollout.Workload) { return func(w *rollout.Workload) { w.Wave = n } }
 
 func verb(v v1alpha1.Verb) func(*rollout.Workload) {

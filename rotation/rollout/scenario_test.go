@@ -534,35 +534,46 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.next(), v1alpha1.StillStale)
 		},
 		"pods that are replaced for their leaves alone are no proof that a roll did not succeed": func(t *testing.T) {
-			for mark, tries := range map[string]int{newHash: 0, newHash + ".3": 3} {
+			for _, c := range []struct {
+				mark, again   string
+				tries, most   int
+				mayTryForMore bool
+			}{
+				{mark: newHash, again: newHash + ".2", most: 1},
+				{mark: newHash, again: newHash + ".2", most: 2, mayTryForMore: true},
+				{mark: newHash + ".3", again: newHash + ".4", tries: 3, most: 3},
+			} {
 				s := newScript(t, stale("a", "x"))
-				s.facts.Policy.MaxAttempts = max(tries, 1)
-				if tries > 0 {
-					s.facts.State = rollout.State{BundleHash: newHash, Attempts: []rollout.Attempts{{Key: s.workload("x").Key, Count: tries}}}
+				s.facts.Policy.MaxAttempts = c.most
+				if c.tries > 0 {
+					s.facts.State = rollout.State{BundleHash: newHash, Attempts: []rollout.Attempts{{Key: s.workload("x").Key, Count: c.tries}}}
 				}
-				s.staleAgain("x", mark)
-				for i := range s.workload("x").StalePods {
-					s.workload("x").StalePods[i].LeafOnly = true
-				}
-				again := map[string]string{newHash: newHash + ".2", newHash + ".3": newHash + ".4"}[mark]
-				s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x "+again)
-				s.pass(time.Minute).rolled("x", again)
-				d := s.next()
-				s.want(d, v1alpha1.Converged)
-				s.pass(time.Minute).staleAgain("x", again) // but this is one
-				if d := s.next(); len(d.State.Failed) != 1 || len(d.Actions) > 0 {
-					t.Errorf("after %d tries: %+v", tries, d)
+				s.staleAgain("x", c.mark)
+				leavesOnly(s.workload("x").StalePods)
+				s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x "+c.again)
+				s.pass(time.Minute).rolled("x", c.again)
+				s.want(s.next(), v1alpha1.Converged)
+				s.pass(time.Minute).staleAgain("x", c.again) // but this is one
+				if d := s.next(); len(d.Actions) > 0 != c.mayTryForMore || len(d.State.Failed) > 0 == c.mayTryForMore {
+					t.Errorf("%+v: %+v", c, d)
 				}
 			}
+		},
+		"nor are they beside an older one that lacks the bundle": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", func(w *rollout.Workload) { w.RestartedFor = newHash }))
+			s.facts.Policy.MaxAttempts = 1
+			w := s.workload("x")
+			w.StalePods[0].CreatedAt = noon.Add(-3 * time.Hour) // of another mark, before the bundle was published
+			w.StalePods[1].RestartedFor = newHash
+			leavesOnly(w.StalePods[1:])
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new.2")
 		},
 		"a roll that was under way when leaves began to count is none either": func(t *testing.T) {
 			s := newScript(t, stale("a", "x"))
 			s.facts.Policy.MaxAttempts = 1
 			s.next()
 			s.pass(time.Minute).staleAgain("x", newHash)
-			for i := range s.workload("x").StalePods {
-				s.workload("x").StalePods[i].LeafOnly = true
-			}
+			leavesOnly(s.workload("x").StalePods)
 			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new.2")
 		},
 		"retired pods that come back retired are left": func(t *testing.T) {

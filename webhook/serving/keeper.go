@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 )
@@ -127,8 +128,8 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 		}
 		wrote, err := k.publishValidating(ctx, observed.validating, d.Bundle)
 		wroteToo, stampErr := k.publishMutating(ctx, observed.mutating, d.Bundle)
-		if wrote || wroteToo {
-			continue
+		if wrote || wroteToo || apierrors.IsConflict(err) || apierrors.IsConflict(stampErr) {
+			continue // what was observed is not so any more
 		}
 		if stampErr = errors.Join(observed.stampErr, stampErr); stampErr != nil {
 			k.log.Error(stampErr, "Registering the stamp failed; pods are judged without it")

@@ -158,6 +158,42 @@ func TestASecretThatCannotBeWrittenStopsNothingElse(t *testing.T) {
 	}
 }
 
+// Two replicas see an emptied caBundle at once, and both write it. The one that
+// comes second must not take itself for unreachable.
+func TestAReplicaThatComesSecondLooksAgain(t *testing.T) {
+	client := fake.NewClientset(configurations(nil)...)
+	var log lines
+	k := run(t, client, serving.Options{}, funcr.New(log.add, funcr.Options{}))
+	readiness(t, k, "")
+	gvr := admissionregistrationv1.SchemeGroupVersion.WithResource(validatingResource)
+	var lost atomic.Bool
+	client.PrependReactor("update", validatingResource, func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if lost.Swap(true) {
+			return false, nil, nil
+		}
+		if err := client.Tracker().Update(gvr, a.(clienttesting.UpdateAction).GetObject(), ""); err != nil {
+			return true, nil, err
+		}
+		return true, nil, apierrors.NewConflict(gvr.GroupResource(), "validate", errors.New("another replica was faster"))
+	})
+	empty(t, client)
+	until(t, "the caBundle is repaired", func() bool { return lost.Load() && len(validating(t, client)) > 0 })
+	looks := func() (n int) {
+		for _, a := range client.Actions() {
+			if a.GetVerb() == "get" && a.GetResource().Resource == "secrets" {
+				n++
+			}
+		}
+		return n
+	}
+	before := looks()
+	until(t, "it has looked again", func() bool { return looks() > before+1 })
+	readiness(t, k, "")
+	if strings.Contains(log.String(), "another replica was faster") {
+		t.Errorf("it took the conflict for a failure: %s", log.String())
+	}
+}
+
 func secretOf(g serving.Generation) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "tls"},

@@ -1,12 +1,15 @@
 package rotation
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/inventory"
+	"github.com/reanchor/reanchor/rotation/owner"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -20,15 +23,14 @@ func (s *surveyor) lacksRenewalsOnly(t *mesh.Trust) bool {
 	return only
 }
 
-// count adds one pod to its workload.
-func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
+// count adds one pod to its workload. A cordoned node keeps no pod of a DaemonSet
+// from being replaced, so whoever waits for the DaemonSet waits for that too.
+func (s *surveyor) count(w *rollout.Workload, p inventory.Pod, place place) {
 	w.NewestPod = latest(w.NewestPod, p.CreatedAt)
 	switch {
-	case w.Key.BuiltIn() == "DaemonSet" && s.cannotReplace(p.Node):
+	case place == lost:
 		w.Owner.Unreachable++
-		if s.mustGo(p) && !p.Exempt() {
-			w.Stranded++
-		}
+		s.strand(w, p)
 		return
 	case p.Terminating:
 		w.Terminating++
@@ -37,10 +39,19 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod) {
 	s.countRunning(w, p)
 	switch {
 	case p.Exempt():
+	case place == cordoned:
+		s.strand(w, p)
 	case s.mustGo(p):
 		s.addStale(w, p)
 	case p.Class == mesh.ClassRetired:
 		w.RetiredPods = append(w.RetiredPods, podOf(p))
+	}
+}
+
+// strand counts a pod that stays as it is because of its node.
+func (s *surveyor) strand(w *rollout.Workload, p inventory.Pod) {
+	if s.mustGo(p) && !p.Exempt() {
+		w.Stranded++
 	}
 }
 
@@ -97,22 +108,67 @@ func podOf(p inventory.Pod) rollout.Pod {
 	}
 }
 
-// cannotReplace reports whether a DaemonSet's pod on the node cannot be
-// replaced now. A node that is not in the cache is taken for a good one.
-func (s *surveyor) cannotReplace(name string) bool {
-	node := s.nodes[name]
-	if node == nil {
-		return false
+// place is what the node of a pod means to a roll.
+type place uint8
+
+const (
+	// within: the roll replaces the pod.
+	within place = iota
+	// cordoned: the pod alone is no reason for a roll, but one of its owner's would
+	// replace it.
+	cordoned
+	// lost: it cannot be replaced now.
+	lost
+)
+
+// places returns what the nodes mean to the owner's pods, of which only those of
+// DaemonSets are bound to them. A node that is not ready starts no pod. One that
+// is cordoned does: the controller of a DaemonSet that replaces its pods by its
+// template goes on there, while Reanchor neither evicts pods there nor begins a
+// roll for them.
+func (s *surveyor) places(o owner.Owner, pods []inventory.Pod) func(inventory.Pod) place {
+	if o.Spec.Key.BuiltIn() != "DaemonSet" {
+		return func(inventory.Pod) place { return within }
 	}
-	if node.Spec.Unschedulable {
-		return true
+	onCordoned, verb := lost, s.underway[o.Spec.Key]
+	if o.State.ByTemplate && !o.Spec.EvictOnly && verb != v1alpha1.VerbEvict {
+		onCordoned = cordoned
+		if verb == v1alpha1.VerbRestart || slices.ContainsFunc(pods, s.callsForRoll) {
+			onCordoned = within
+		}
+	}
+	return func(p inventory.Pod) place {
+		switch ready, unschedulable := s.nodeOf(p); {
+		case !ready:
+			return lost
+		case unschedulable:
+			return onCordoned
+		default:
+			return within
+		}
+	}
+}
+
+// callsForRoll reports whether the pod is to be replaced, on a node that is as it
+// should be.
+func (s *surveyor) callsForRoll(p inventory.Pod) bool {
+	ready, unschedulable := s.nodeOf(p)
+	return ready && !unschedulable && s.mustGo(p) && !p.Exempt() && !p.Terminating
+}
+
+// nodeOf tells of the pod's node. One that is not in the cache is taken for a good
+// one.
+func (s *surveyor) nodeOf(p inventory.Pod) (ready, unschedulable bool) {
+	node := s.nodes[p.Node]
+	if node == nil {
+		return true, false
 	}
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {
-			return c.Status != corev1.ConditionTrue
+			return c.Status == corev1.ConditionTrue, node.Spec.Unschedulable
 		}
 	}
-	return false
+	return true, node.Spec.Unschedulable
 }
 
 // isBroken reports whether a pod with this trust provably fails handshakes

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/inventory"
@@ -34,8 +35,9 @@ type surveyor struct {
 	memory remembered
 
 	broken, renewals map[*mesh.Trust]bool
-	// underway are the workloads that the state names: of these every pod counts.
-	underway map[rollout.Key]bool
+	// underway are the workloads that the state names, with the verb of those that
+	// are being rolled: of these every pod counts.
+	underway map[rollout.Key]v1alpha1.Verb
 	// revisions holds, of each Deployment with a stale pod, the revision of one:
 	// its ReplicaSet must be the Deployment's own before anything is written.
 	revisions map[rollout.Key]string
@@ -55,15 +57,15 @@ func (s *surveyor) survey(ctx context.Context, owners []inventory.Workload) ([]r
 }
 
 // underway returns the workloads that the state names.
-func underway(state rollout.State) map[rollout.Key]bool {
-	keys := make(map[rollout.Key]bool, len(state.InProgress)+len(state.Failed))
-	for _, r := range state.InProgress {
-		keys[r.Key] = true
-	}
+func underway(state rollout.State) map[rollout.Key]v1alpha1.Verb {
+	verbs := make(map[rollout.Key]v1alpha1.Verb, len(state.InProgress)+len(state.Failed))
 	for _, f := range state.Failed {
-		keys[f.Key] = true
+		verbs[f.Key] = ""
 	}
-	return keys
+	for _, r := range state.InProgress {
+		verbs[r.Key] = r.Verb
+	}
+	return verbs
 }
 
 // podless adds the workloads that the state names and that have no member pod
@@ -89,7 +91,8 @@ func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload) ([]roll
 // ReplicaSets of a Deployment that is gone.
 func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Workload, error) {
 	key := rollout.Key(w.Key)
-	quiet := idle(w) && !s.restart.any(w) && !s.underway[key]
+	_, named := s.underway[key]
+	quiet := idle(w) && !s.restart.any(w) && !named
 	if quiet && s.readLive(key) {
 		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: key, Found: true}}, w)}, nil
 	}
@@ -181,13 +184,13 @@ func byRevision(pods []inventory.Pod) [][]inventory.Pod {
 func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workload {
 	w := s.begin(o)
 	runsToEnd := w.Key.BuiltIn() == "Job"
-	renewals := true
+	renewals, places := true, s.places(o, pods)
 	for _, p := range pods {
 		if p.ControlPlane {
 			w.Wave = 0
 		}
 		runsToEnd = runsToEnd || p.RunsToEnd
-		s.count(&w, p)
+		s.count(&w, p, places(p))
 		if s.mustGo(p) {
 			renewals = renewals && p.Class == mesh.ClassMissing && s.lacksRenewalsOnly(p.Trust)
 		}

@@ -15,11 +15,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab"
 )
 
 // Pods of a DaemonSet on nodes that are cordoned, or not ready, are left alone
 // and reported; all others are replaced meanwhile. When the nodes are back the
-// rest follows.
+// rest follows. But a roll by the template does not end before its controller is
+// through with a cordoned node too.
 func TestPodsOfDaemonSetsOnLostNodesWait(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, meshOptions{})
@@ -30,8 +32,10 @@ func TestPodsOfDaemonSetsOnLostNodesWait(t *testing.T) {
 	onDelete := appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
 	m.daemonSetOn(apps, "everywhere", onDelete, fine, cordoned, cutOff)
 	// All pods of this one are on lost nodes, so there is nothing to begin.
-	m.daemonSetOn(apps, "lost", appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType}, cordoned, cutOff)
-	ready(t, apps, 5)
+	rolling := appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType}
+	m.daemonSetOn(apps, "lost", rolling, cordoned, cutOff)
+	m.daemonSetOn(apps, "most", rolling, fine, cordoned)
+	ready(t, apps, 7)
 	reachable := m.cutOff(cutOff)
 	cordon(t, cordoned, true)
 	before := map[string]corev1.Pod{}
@@ -43,6 +47,11 @@ func TestPodsOfDaemonSetsOnLostNodesWait(t *testing.T) {
 	next := m.rotate()
 	m.trust(*quick())
 	m.awaitConverged(time.Minute, m.root, next)
+	var most []corev1.Pod
+	for _, node := range []string{fine, cordoned} {
+		most = append(most, before["most "+node])
+	}
+	replaced(t, apps, "most", most, m.root, next)
 	// The rest of the state: who was replaced, who was not, and what is said.
 	left := func() error {
 		now := map[string]corev1.Pod{}
@@ -50,7 +59,8 @@ func TestPodsOfDaemonSetsOnLostNodesWait(t *testing.T) {
 			now[p.Labels["app"]+" "+p.Spec.NodeName] = p
 		}
 		for key, p := range before {
-			if replaced := now[key].UID != p.UID; replaced != (key == "everywhere "+fine) {
+			want := key == "everywhere "+fine || p.Labels["app"] == "most"
+			if replaced := now[key].UID != p.UID; replaced != want {
 				return fmt.Errorf("the pod of %s was replaced: %v", key, replaced)
 			}
 		}
@@ -120,7 +130,7 @@ func nodeIs(t *testing.T, name string, want corev1.ConditionStatus) error {
 // daemonSetOn creates a DaemonSet on nodes of this scenario.
 func (m *meshWorld) daemonSetOn(namespace, name string, strategy appsv1.DaemonSetUpdateStrategy, nodes ...string) {
 	m.t.Helper()
-	template := podTemplate(name, nil)
+	template := podTemplate(name, map[string]string{lab.ReadyDelayAnnotation: "1500ms"})
 	template.Spec.Tolerations = []corev1.Toleration{{Key: m.name, Operator: corev1.TolerationOpExists}}
 	template.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{

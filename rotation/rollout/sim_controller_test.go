@@ -234,7 +234,7 @@ func (c *controller) workload(w *world, o *simOwner, pods []simPod) rollout.Work
 		}
 	}
 	if o.op != notOperated {
-		o.describeOperated(&out)
+		w.describeOperated(o, &out)
 	}
 	own := c.written[o.key]
 	out.WrittenAt = own.at
@@ -273,7 +273,11 @@ func (c *controller) countPod(w *world, out *rollout.Workload, p *simPod) {
 		out.OldestPod = p.created
 	}
 	out.Ready += btoi(p.ready)
-	out.Outdated += btoi(p.mark != out.RestartedFor)
+	if until := out.AskedUpTo(); !until.IsZero() {
+		out.Outdated += btoi(p.created.Before(until))
+	} else {
+		out.Outdated += btoi(p.mark != out.RestartedFor)
+	}
 	pod := rollout.Pod{
 		Name: "p" + strconv.Itoa(p.id), UID: strconv.Itoa(p.id), CreatedAt: p.created, Ready: p.ready, RestartedFor: p.mark, Ordinal: p.ordinal,
 	}
@@ -373,6 +377,10 @@ func (c *controller) mark(w *world, i int, a rollout.Action) {
 	if o.op != notOperated {
 		mark = a.Value
 	}
+	if a.Verb == v1alpha1.VerbRestartAt {
+		c.restartAt(w, i, a)
+		return
+	}
 	if o.mark != mark {
 		w.refereeMark(c, i, a)
 		w.tally["marks"]++
@@ -385,6 +393,19 @@ func (c *controller) mark(w *world, i int, a rollout.Action) {
 		if o.gitops {
 			o.revertAt = w.now.Add(w.between(0, 30*time.Second))
 		}
+	}
+	c.written[a.Key] = write{gen: o.gen, at: c.clock(w)}
+}
+
+// restartAt sets the time up to which Argo replaces pods.
+func (c *controller) restartAt(w *world, i int, a rollout.Action) {
+	o := &w.owners[i]
+	if !o.restartAt.Equal(a.RestartAt) {
+		w.refereeMark(c, i, a)
+		w.tally[string(a.Verb)]++
+		w.logf("c%d restarts %s up to %s (was %s)", c.id, o.key, a.RestartAt.Format(time.TimeOnly), o.restartAt.Format(time.TimeOnly))
+		o.restartAt, w.dirty = a.RestartAt, true
+		o.gen++
 	}
 	c.written[a.Key] = write{gen: o.gen, at: c.clock(w)}
 }

@@ -12,8 +12,9 @@ import (
 func (w *world) workOwner(i int) {
 	o := &w.owners[i]
 	switch {
-	case o.key.Kind == "Pod" || o.key.Kind == "Job":
-		w.workLoose(i)
+	case o.key.Kind == "Pod": // one that is gone stays gone
+	case o.op == byArgo:
+		w.workArgo(i)
 	case o.op != notOperated:
 		w.workOperator(i)
 	case o.key.Kind == "Deployment":
@@ -24,13 +25,6 @@ func (w *world) workOwner(i int) {
 		w.workDaemonSet(i)
 	}
 	w.sync(i)
-}
-
-// workLoose creates a Job's pod again; a bare pod that is gone stays gone.
-func (w *world) workLoose(i int) {
-	if o := &w.owners[i]; o.key.Kind == "Job" && len(w.podsOf(i)) == 0 {
-		w.create(i, 0, o.rev, o.mark)
-	}
 }
 
 // sync writes the owner's status from its pods as they are.

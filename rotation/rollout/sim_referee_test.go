@@ -84,7 +84,7 @@ func (w *world) complete(i int) bool {
 // outdated says whether pods of an earlier template are left to be replaced.
 func (w *world) outdated(i int) bool {
 	o := &w.owners[i]
-	return o.byTemplate() && slices.ContainsFunc(w.pods, func(p simPod) bool {
+	return (o.byTemplate() || o.op == byArgo && !o.phaseless) && slices.ContainsFunc(w.pods, func(p simPod) bool {
 		return p.owner == i && !p.terminating && !w.unreachable(&p) && p.rev != o.rev && p.ordinal >= o.partition
 	})
 }
@@ -289,9 +289,9 @@ func (w *world) refereeMark(c *controller, i int, a rollout.Action) {
 	o, b := &w.owners[i], &w.books[i]
 	w.refereeStart(c, i)
 	switch {
-	case !o.controller() || o.evictOnly || o.strategy != rollout.RollingUpdate || o.paused || o.op == byEviction:
+	case !o.controller() || o.evictOnly || o.strategy != rollout.RollingUpdate || o.paused || o.op == byEviction || o.op == byItself:
 		w.foul("verb: the template of %s is written", o.key)
-	case (a.Verb == v1alpha1.VerbAnnotate) != o.annotated():
+	case (a.Verb == v1alpha1.VerbAnnotate) != o.annotated() || (a.Verb == v1alpha1.VerbRestartAt) != (o.op == byArgo):
 		w.foul("verb: %s is rolled by %s", o.key, a.Verb)
 	case b.rolls > 0 && !b.staleBack && !b.revertedSinceRoll && strings.HasPrefix(a.Mark, hashOf(w.bundle)) && !w.blip(c):
 		w.foul("I3: %s is rolled again (%s) although its new pods were not stale", o.key, a.Mark)
@@ -313,11 +313,11 @@ func (w *world) refereeEvict(c *controller, i int, p *simPod) {
 	w.refereeStart(c, i)
 	unwanted := w.stale(p) || w.cfg.retired != v1alpha1.RetiredNever && w.retired(p)
 	switch {
-	case (o.key.Kind == "Pod" || o.key.Kind == "Job") && !w.cfg.evictAll:
+	case (o.key.Kind == "Pod" || o.op == byItself) && !w.cfg.evictAll:
 		w.foul("I5: pod %d of %s is evicted", p.id, o.key)
 	case !unwanted && w.epoch == c.seen.epoch:
 		w.foul("I3: pod %d of %s is evicted although it carries the bundle", p.id, o.key)
-	case o.annotated():
+	case o.restartsAll():
 		w.foul("I5: pod %d of %s is evicted, whose operator restarts it", p.id, o.key)
 	case w.byMark(i) && p.ordinal >= o.partition && b.reverts < 2 && !w.heldUp(o, p):
 		w.foul("verb: pod %d of %s is evicted", p.id, o.key)
@@ -405,7 +405,7 @@ func (w *world) refereeStore(c *controller) {
 		if e.Failed && e.Reason != v1alpha1.StillStale && !w.givenUp(b) {
 			w.foul("deadline: the roll of %s fails (%s) %s after its last write", e.Key, e.Reason, w.now.Sub(b.lastWrite))
 		}
-		if !e.Failed && b.ours && !b.overlaid && !(w.owners[i].annotated() && w.givenUp(b)) {
+		if !e.Failed && b.ours && !b.overlaid && !(w.owners[i].restartsAll() && w.givenUp(b)) {
 			w.foul("done: the roll of %s is said to be done, and in truth it is not", e.Key)
 		}
 	}

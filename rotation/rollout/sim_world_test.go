@@ -49,6 +49,9 @@ type simOwner struct {
 	op                                 operating
 	markAt                             time.Time // when the operator's annotation was set
 	restarting                         bool      // the operator has taken up its annotation
+	restartAt, restartedAt             time.Time // of an Argo Rollout
+	phaseless                          bool      // its Argo is too old to tell a phase
+	pausedUntil                        time.Time // it does nothing until then
 	mark, rev, stable                  string
 	optOut, paused, evictOnly          bool
 	broken, gitops                     bool
@@ -58,7 +61,7 @@ type simOwner struct {
 	revertAt                           time.Time
 }
 
-func (o *simOwner) controller() bool { return o.key.Kind != "Pod" && o.key.Kind != "Job" }
+func (o *simOwner) controller() bool { return o.key.Kind != "Pod" }
 
 func (o *simOwner) byTemplate() bool {
 	return o.controller() && o.op == notOperated && o.strategy != rollout.OnDelete && !o.paused
@@ -201,13 +204,17 @@ func (w *world) populate() {
 		func() { add("DaemonSet", w.namespace(), simOwner{wave: 1, desired: 3, unavail: 1}) },
 		func() { add("Deployment", w.namespace(), simOwner{wave: 2, surge: 1, evictOnly: true}) },
 		func() { add("Pod", w.namespace(), simOwner{wave: 2, desired: 1}) },
-		func() { add("Job", w.namespace(), simOwner{wave: 2, desired: 1}) },
+		func() { add("Job", w.namespace(), simOwner{wave: 2, desired: 1 + w.rng.IntN(2), op: byItself}) },
+		func() { add("Unknown", w.namespace(), simOwner{wave: 1 + w.rng.IntN(2), desired: 3, op: byItself}) },
+		func() {
+			add("Rollout", w.namespace(), simOwner{wave: 1 + w.rng.IntN(2), desired: 3, op: byArgo, phaseless: w.rng.IntN(2) == 0})
+		},
 		func() { add("ByToken", w.namespace(), simOwner{wave: 1, op: byToken}) },
 		func() { add("ByTime", w.namespace(), simOwner{wave: 1 + w.rng.IntN(2), op: byTime}) },
 		func() { add("ByText", w.namespace(), simOwner{wave: 2, op: byText}) },
 		func() { add("ByEviction", w.namespace(), simOwner{wave: 1, op: byEviction}) },
 	}
-	if operated := kinds[8:]; w.cfg.operators {
+	if operated := kinds[7:]; w.cfg.operators {
 		kinds = append(operated, operated...)
 	}
 	for _, i := range w.rng.Perm(len(kinds))[:2+w.rng.IntN(5)] {
@@ -372,7 +379,7 @@ func (w *world) policy() rollout.Policy {
 	p := rollout.Policy{
 		Suspend: w.mt.suspend, Paused: w.mt.paused, MaxConcurrent: w.cfg.budget, MaxConcurrentPerNamespace: w.cfg.perNamespace,
 		Windows: w.cfg.windows, WhenBroken: w.cfg.whenBroken, FailureThreshold: 3, ProgressDeadline: w.deadline(), MaxAttempts: simAttempts,
-		Retired: w.cfg.retired, EvictBarePods: w.cfg.evictAll, EvictJobs: w.cfg.evictAll, EnvDelay: simEnvDelay, NoFence: w.cfg.mutant == noFence,
+		Retired: w.cfg.retired, EvictBarePods: w.cfg.evictAll, EvictJobs: w.cfg.evictAll, EvictUnmanaged: w.cfg.evictAll, EnvDelay: simEnvDelay, NoFence: w.cfg.mutant == noFence,
 		Operators: simOperators(),
 	}
 	return p

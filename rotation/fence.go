@@ -38,9 +38,11 @@ type fence struct {
 	bursts map[string]burst
 }
 
-// burst is the outcome of the last burst of probes for a mesh.
+// burst is the outcome of the last burst of probes for a mesh, and the bundle that
+// it was made for: one that was in force before says nothing when it is again.
 type burst struct {
 	hash    string
+	seenAt  time.Time
 	outcome rollout.ProbeOutcome
 	message string
 }
@@ -59,7 +61,7 @@ func (f *fence) evidence(name string, o *observation, now time.Time) rollout.Fen
 	e.Known = !now.Before(e.KnownAt) || injectors > 0 && fresh == injectors
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if b := f.bursts[name]; b.hash == o.facts.Bundle.Hash && b.hash != "" {
+	if b := f.bursts[name]; b.hash != "" && b.hash == o.facts.Bundle.Hash && b.seenAt.Equal(o.facts.Bundle.SeenAt) {
 		e.Probe, e.Message = b.outcome, b.message
 	}
 	return e
@@ -90,7 +92,7 @@ func injectorsOf(o *observation) (all, fresh int) {
 func (f *fence) probe(ctx context.Context, name string, o *observation, now time.Time) {
 	replicas, _ := injectorsOf(o)
 	b := f.burst(ctx, o, probesPerReplica*max(replicas, 1), now)
-	b.hash = o.facts.Bundle.Hash
+	b.hash, b.seenAt = o.facts.Bundle.Hash, o.facts.Bundle.SeenAt
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bursts[name] = b

@@ -1,6 +1,8 @@
 package rotation
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,9 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
@@ -142,6 +147,35 @@ func TestAProbesAnswerIsJudgedByWhatItCarries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := judge(tc.trust, both, at(0)); got.outcome != tc.want {
 				t.Errorf("outcome %v, want %v", got.outcome, tc.want)
+			}
+		})
+	}
+}
+
+// A bundle that is taken back and published again is another publication: what the
+// injectors served at the first says nothing of the second.
+func TestProbesCountForThePublicationTheyWereMadeFor(t *testing.T) {
+	first := rollout.Bundle{Hash: "v1:a", PublishedAt: at(0), SeenAt: at(1)}
+	for name, tc := range map[string]struct {
+		now  rollout.Bundle
+		want rollout.ProbeOutcome
+	}{
+		"the same":                        {first, rollout.Refused},
+		"another bundle":                  {rollout.Bundle{Hash: "v1:b", PublishedAt: at(0), SeenAt: at(1)}, rollout.NotProbed},
+		"the same bundle, published anew": {rollout.Bundle{Hash: "v1:a", PublishedAt: at(60), SeenAt: at(61)}, rollout.NotProbed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFence(interceptor.NewClient(fake.NewFakeClient(), interceptor.Funcs{
+				Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+					return errors.New("no")
+				},
+			}), "probe")
+			o := &observation{mesh: mesh.Mesh{Profile: mesh.Linkerd}}
+			o.facts.Bundle = first
+			f.probe(t.Context(), "m", o, at(10))
+			o.facts.Bundle = tc.now
+			if got := f.evidence("m", o, at(20)); got.Probe != tc.want {
+				t.Errorf("outcome %v, want %v", got.Probe, tc.want)
 			}
 		})
 	}

@@ -61,7 +61,7 @@ func (r *Reconciler) write(ctx context.Context, mt *v1alpha1.MeshTrust, o *obser
 			faults = append(faults, err)
 		default:
 			r.reporter.acted(mt, a, o.finder(ctx))
-			r.memory.wrote(mt.Name, a, written.Generation, r.clock.Now())
+			r.memory.wrote(mt.Name, a, written, r.clock.Now())
 		}
 	}
 	return errors.Join(faults...)

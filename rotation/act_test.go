@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
@@ -65,7 +66,7 @@ func newActing(t *testing.T) *acting {
 		configMapOf(root), secretOf(root),
 	}
 	for _, name := range deployments {
-		objects = append(objects, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}})
+		objects = append(objects, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("uid of " + name)}})
 		w.actions = append(w.actions, rollout.Action{
 			Key: rollout.Key{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: name}, Verb: v1alpha1.VerbRestart, Attempt: 1, Mark: "v1:b",
 		})
@@ -225,6 +226,11 @@ func TestADecisionIsActedOnWhileItHolds(t *testing.T) {
 			}
 			if diff := cmp.Diff(c.want, w.written); diff != "" {
 				t.Errorf("written to (-want +got):\n%s", diff)
+			}
+			for _, a := range w.actions[:len(c.want)] {
+				if uid := w.memory.of("linkerd").written[a.Key].uid; uid != types.UID("uid of "+a.Key.Name) {
+					t.Errorf("of the write to %s is remembered that its object was %q", a.Key, uid)
+				}
 			}
 			if len(w.lists) > 2 {
 				t.Errorf("%d requests to confirm the decision, want two at most", len(w.lists))

@@ -5,7 +5,10 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/owner"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -28,6 +31,8 @@ type remembered struct {
 
 // write is a write to a workload's object.
 type write struct {
+	// uid is the object's: another of its name was not written to.
+	uid types.UID
 	// generation is the object's after it; 0 once the cache has shown it.
 	generation int64
 	at         time.Time
@@ -65,7 +70,7 @@ func (m *memory) caughtUp(name string, workloads []rollout.Workload) {
 		if lagging, there := lags[key]; !there {
 			delete(one.written, key)
 		} else if !lagging {
-			one.written[key] = write{at: w.at}
+			one.written[key] = write{uid: w.uid, at: w.at}
 		}
 	}
 	maps.DeleteFunc(one.evicted, func(key rollout.Key, _ string) bool { return !lags[key] })
@@ -76,7 +81,7 @@ func (m *memory) caughtUp(name string, workloads []rollout.Workload) {
 }
 
 // wrote notes that an action was carried out.
-func (m *memory) wrote(name string, a rollout.Action, generation int64, at time.Time) {
+func (m *memory) wrote(name string, a rollout.Action, w owner.Written, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	one := m.mesh(name)
@@ -85,7 +90,7 @@ func (m *memory) wrote(name string, a rollout.Action, generation int64, at time.
 		one.evicted[a.Key] = a.Pod.UID
 		return
 	}
-	one.written[a.Key] = write{generation: generation, at: at}
+	one.written[a.Key] = write{uid: w.UID, generation: w.Generation, at: at}
 }
 
 // wasRefused notes what refused the eviction of a workload's pod.

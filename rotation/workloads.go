@@ -212,7 +212,8 @@ func (s *surveyor) begin(o owner.Owner) rollout.Workload {
 		Annotation: o.Annotation, Refused: s.memory.refused[key],
 		Wave: s.waves.of(s.namespaces[key.Namespace]),
 	}
-	written := s.memory.written[key]
-	w.WrittenAt, w.Owner.Lags = written.at, o.Spec.Found && o.Generation < written.generation
+	if written := s.memory.written[key]; written.uid == o.UID {
+		w.WrittenAt, w.Owner.Lags = written.at, o.Spec.Found && o.Generation < written.generation
+	}
 	return w
 }

@@ -49,6 +49,8 @@ type Writer struct {
 
 // Written is what a write left behind.
 type Written struct {
+	// UID is the object's.
+	UID types.UID
 	// Generation is the object's after the write: an older one in the cache
 	// means that the cache lags. Zero for evictions.
 	Generation int64
@@ -85,7 +87,7 @@ func (w Writer) write(ctx context.Context, live Owner, a rollout.Action) (Writte
 		return w.annotate(ctx, live, a)
 	default:
 		if live.RestartedFor == a.Mark {
-			return Written{Generation: live.Generation}, nil
+			return Written{UID: live.UID, Generation: live.Generation}, nil
 		}
 		return w.apply(ctx, live, specOf(map[string]any{"template": map[string]any{"metadata": map[string]any{
 			"annotations": map[string]any{v1alpha1.RestartedForAnnotation: a.Mark},
@@ -147,7 +149,7 @@ func (w Writer) apply(ctx context.Context, live Owner, fields map[string]any) (W
 	case err != nil:
 		return Written{}, fmt.Errorf("applying to %s: %w", key, Sealed(err))
 	}
-	return Written{Generation: u.GetGeneration()}, nil
+	return Written{UID: live.UID, Generation: u.GetGeneration()}, nil
 }
 
 // evictionAnswer is how long an eviction is waited for. While a budget has

@@ -130,7 +130,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 		return specError{err}
 	}
 	policy.NoFence = r.noFence
-	state := stateOf(&mt.Status.Rollout)
+	state := stateOf(&mt.Status.Rollout, waves.names)
 	s := &surveyor{
 		underway: underway(state),
 		reader:   owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh, Operators: policy.Operators, Mapper: r.client.RESTMapper()},

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,11 +11,14 @@ import (
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
-// stateOf reads back what storeState wrote.
-func stateOf(s *v1alpha1.RolloutStatus) rollout.State {
+// stateOf reads back what storeState wrote. The waves may be others by now: the one
+// that rolled is found by its name, and one that is gone has nothing done.
+func stateOf(s *v1alpha1.RolloutStatus, waves []string) rollout.State {
 	state := rollout.State{BundleHash: s.BundleHash}
 	if s.Wave != nil {
-		state.Wave, state.Completed = int(s.Wave.Index), int(s.Wave.Completed)
+		if i := slices.Index(waves, s.Wave.Name); i >= 0 {
+			state.Wave, state.Completed = i, int(s.Wave.Completed)
+		}
 	}
 	if s.Fence != nil && s.Fence.BundleHash == s.BundleHash {
 		state.FencedAt = s.Fence.At.Time

@@ -30,16 +30,39 @@ func TestWhatIsStoredIsReadBack(t *testing.T) {
 		Attempts: []rollout.Attempts{{Key: key("web"), Count: 2, Reverts: 1, LastAt: now.Truncate(time.Second)}},
 	}
 	var status v1alpha1.RolloutStatus
-	storeState(&status, state, []string{"control-plane", "rest"})
-	if diff := cmp.Diff(state, stateOf(&status)); diff != "" {
+	waves := []string{"control-plane", "rest"}
+	storeState(&status, state, waves)
+	if diff := cmp.Diff(state, stateOf(&status, waves)); diff != "" {
 		t.Error(diff)
 	}
 	if got, want := status.InProgress[0].RestartedFor, "v1:b.2"; got != want {
 		t.Errorf("the mark shown is %q, want %q", got, want)
 	}
 	status.Fence.BundleHash = "v1:other"
-	if got := stateOf(&status); !got.FencedAt.IsZero() {
+	if got := stateOf(&status, waves); !got.FencedAt.IsZero() {
 		t.Error("the fence of another bundle counts for none")
+	}
+}
+
+// What is done of a wave lets more of it begin at once, and says nothing of another
+// that has its place.
+func TestAWaveIsKnownByItsName(t *testing.T) {
+	for name, c := range map[string]struct {
+		now             []string
+		wave, completed int
+	}{
+		"as it was":                 {[]string{"control-plane", "early", "rest"}, 1, 15},
+		"another was put before it": {[]string{"control-plane", "canaries", "early", "rest"}, 2, 15},
+		"another took its place":    {[]string{"control-plane", "canaries", "rest"}, 0, 0},
+		"it is the last that went":  {[]string{"control-plane"}, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var status v1alpha1.RolloutStatus
+			storeState(&status, rollout.State{Wave: 1, Completed: 15}, []string{"control-plane", "early", "rest"})
+			if got := stateOf(&status, c.now); got.Wave != c.wave || got.Completed != c.completed {
+				t.Errorf("of wave %d are %d done, want wave %d with %d", got.Wave, got.Completed, c.wave, c.completed)
+			}
+		})
 	}
 }
 

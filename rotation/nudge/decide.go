@@ -46,7 +46,11 @@ type Mesh struct {
 // Facts is what Next decides on.
 type Facts struct {
 	Refusals []Refusal
-	Meshes   map[string]Mesh
+	// Meshes are those that are not suspended.
+	Meshes map[string]Mesh
+	// Suspended says that there are meshes and all are suspended. A refusal for want
+	// of an answer names none, so that only then it is known to be of such a one.
+	Suspended bool
 	// AnsweringSince is since when the webhook has answered without a break;
 	// zero while it does not, or was not asked.
 	AnsweringSince time.Time
@@ -73,9 +77,10 @@ func Next(f Facts, now time.Time) []Action {
 // reasonGone returns a name for the end of the refusal, "" while it lasts.
 func reasonGone(r Refusal, f Facts, now time.Time) string {
 	if r.Unanswered {
-		if f.AnsweringSince.IsZero() || f.AnsweringSince.Before(r.At) {
-			// It answered when it was asked before and after this refusal: the
-			// owner will be refused again, or is not refused any more.
+		if f.Suspended || f.AnsweringSince.IsZero() || f.AnsweringSince.Before(r.At) {
+			// Nothing may be written; or it answered when it was asked before and
+			// after this refusal: the owner will be refused again, or is not
+			// refused any more.
 			return ""
 		}
 		return "webhook-answers." + strconv.FormatInt(f.AnsweringSince.Unix(), 10)

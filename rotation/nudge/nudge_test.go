@@ -49,6 +49,8 @@ func TestOwnersAreWokenWhenTheReasonIsGone(t *testing.T) {
 			Facts{Refusals: []Refusal{denied}, Meshes: map[string]Mesh{"istio": good}}, ""},
 		"a webhook that answers again": {
 			Facts{Refusals: []Refusal{unanswered}, AnsweringSince: now}, "webhook-answers.1795348800"},
+		"a webhook that answers again while all is suspended": {
+			Facts{Refusals: []Refusal{unanswered}, AnsweringSince: now, Suspended: true}, ""},
 		"a webhook that does not": {
 			Facts{Refusals: []Refusal{unanswered}, Meshes: with(func(*Mesh) {})}, ""},
 		"a webhook that answered all the time": {
@@ -163,6 +165,49 @@ func TestWhatIsLoggedOfARefusalQuotesNoCertificate(t *testing.T) {
 			}
 			if len(recorder.Events) > 0 || len(n.refusals) != 1 {
 				t.Errorf("%d events tell of a wake that was not, and %d refusals are remembered", len(recorder.Events), len(n.refusals))
+			}
+		})
+	}
+}
+
+// A refusal for want of an answer names no mesh. While every mesh is suspended it
+// is of a suspended one, and nothing is written.
+func TestNobodyIsWokenWhileEveryMeshIsSuspended(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	mesh := func(name string, suspended bool) client.Object {
+		return &v1alpha1.MeshTrust{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd, Suspend: suspended}}
+	}
+	for name, tc := range map[string]struct {
+		meshes []client.Object
+		woken  int
+	}{
+		"all are suspended":      {[]client.Object{mesh("a", true), mesh("b", true)}, 0},
+		"one is not":             {[]client.Object{mesh("a", true), mesh("b", false)}, 1},
+		"there is none any more": {nil, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lacking := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-1"}, Spec: appsv1.ReplicaSetSpec{Replicas: new(int32(1))}}
+			woken := 0
+			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(lacking).WithObjects(tc.meshes...).WithInterceptorFuncs(interceptor.Funcs{
+				Apply: func(context.Context, client.WithWatch, runtime.ApplyConfiguration, ...client.ApplyOption) error {
+					woken++
+					return nil
+				},
+			}).Build()
+			refusal := Refusal{Owner: Owner{"ReplicaSet", "shop", "web-1"}, At: now.Add(-time.Minute), Unanswered: true}
+			n := &Nudger{
+				Client: c, Live: c, Clock: clocktesting.NewFakeClock(now), Recorder: events.NewFakeRecorder(1),
+				Answers:  func(context.Context) error { return nil },
+				refusals: map[Owner]Refusal{refusal.Owner: refusal}, woken: map[Owner]wake{},
+			}
+			if err := n.look(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if woken != tc.woken {
+				t.Errorf("%d were woken, want %d", woken, tc.woken)
 			}
 		})
 	}

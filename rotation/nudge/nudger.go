@@ -130,12 +130,12 @@ func (n *Nudger) look(ctx context.Context) error {
 		return nil
 	}
 	n.ask(ctx, refusals)
-	meshes, err := n.meshes(ctx)
+	meshes, suspended, err := n.meshes(ctx)
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
-	facts := Facts{Refusals: refusals, Meshes: meshes, AnsweringSince: n.answeringSince}
+	facts := Facts{Refusals: refusals, Meshes: meshes, Suspended: suspended, AnsweringSince: n.answeringSince}
 	n.mu.Unlock()
 	var faults []error
 	for _, a := range Next(facts, n.Clock.Now()) {
@@ -237,19 +237,21 @@ func (n *Nudger) forget(o Owner, seen []Refusal) {
 	}
 }
 
-func (n *Nudger) meshes(ctx context.Context) (map[string]Mesh, error) {
+// meshes returns the meshes that are not suspended, and whether all are that there
+// are.
+func (n *Nudger) meshes(ctx context.Context) (active map[string]Mesh, suspended bool, err error) {
 	var list v1alpha1.MeshTrustList
 	if err := n.Client.List(ctx, &list); err != nil {
-		return nil, fmt.Errorf("listing MeshTrusts: %w", err)
+		return nil, false, fmt.Errorf("listing MeshTrusts: %w", err)
 	}
-	out := map[string]Mesh{}
+	active = map[string]Mesh{}
 	for i := range list.Items {
 		mt := &list.Items[i]
 		if mt.Spec.Suspend {
 			continue
 		}
 		spec := mt.EffectiveSpec()
-		out[mt.Name] = InForce(&spec, &mt.Status, apimeta.IsStatusConditionTrue(mt.Status.Conditions, v1alpha1.ConditionBundleValid))
+		active[mt.Name] = InForce(&spec, &mt.Status, apimeta.IsStatusConditionTrue(mt.Status.Conditions, v1alpha1.ConditionBundleValid))
 	}
-	return out, nil
+	return active, len(active) == 0 && len(list.Items) > 0, nil
 }

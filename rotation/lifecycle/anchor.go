@@ -60,8 +60,9 @@ func (p *planner) awaitAnchor(c *Certificate) bool {
 
 // newSecret is the name of a generation's Secret, which no earlier run has used.
 // cert-manager leaves the Secret of a deleted Certificate behind, and takes it
-// over for another of that name instead of issuing: after an aborted run the
-// number is free again, and what is left of it may have expired.
+// over for another of that name instead of issuing: when somebody deletes the
+// Certificate of an aborted run its number is free again, and what is left of it
+// may have expired.
 func (p *planner) newSecret(certificate string) string {
 	uid := p.facts.Run.UID
 	return certificate + "-" + uid[:min(8, len(uid))]

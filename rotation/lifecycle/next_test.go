@@ -541,7 +541,17 @@ func TestNext(t *testing.T) {
 				x.turnedBack()
 				x.drainedBack()
 			},
-			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.Aborted, Does: []string{"DeleteAnchor mesh-anchor-2"}},
+			outcome{Phase: v1alpha1.PhaseAborting, Reason: v1alpha1.Aborted},
+		},
+		"its generation goes when another has taken its place": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseRolling)
+				x.Anchors[1].Generation = 3
+				x.Anchors = append(x.Anchors, certificate("mesh-anchor-aborted", 2, &x.foreign))
+				x.Anchors[2].Labelled, x.Archive.Set = false, set(x.a, x.b, x.foreign)
+			},
+			outcome{Phase: v1alpha1.PhaseSwitchIssuer, Reason: v1alpha1.SwitchingIssuer, Does: []string{
+				"DeleteAnchor mesh-anchor-aborted", "PointIssuer mesh-anchor-2"}},
 		},
 		"an abort without the old key goes on": {
 			func(x *fixture) { x.inPlace(); x.begin(v1alpha1.PhaseRolling); x.Run.Abort = true },

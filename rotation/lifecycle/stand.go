@@ -185,17 +185,30 @@ func (p *planner) composed(needed bundle.Set) (bundle.Set, Hold) {
 // was dropped: a mistake could be healed with its key. Adopted Certificates are
 // the user's.
 func (p *planner) sweep() {
-	if p.active() || p.facts.Policy.inPlace() || p.view.newest == nil {
+	if p.facts.Policy.inPlace() || p.view.newest == nil {
 		return
 	}
 	spare := p.spare()
 	for i := range p.facts.Anchors {
 		c := &p.facts.Anchors[i]
-		if c.Generation == 0 || c.Labelled || supplies(&p.facts, c) || c == spare || c.Issuing {
+		if c.Generation == 0 || c.Labelled || supplies(&p.facts, c) || c.Issuing {
 			continue
 		}
-		p.standing = append(p.standing, onCertificate(DeleteAnchor, c, false))
+		if p.active() && p.passedOver(c) || !p.active() && c.Generation < p.view.newest.Generation && c != spare {
+			p.standing = append(p.standing, onCertificate(DeleteAnchor, c, false))
+		}
 	}
+}
+
+// passedOver reports whether a generation is that of an aborted run, between the
+// two of this one. It is not deleted before there is another: cert-manager takes
+// the label off the Secret of a Certificate that exists, and may be slow to.
+func (p *planner) passedOver(c *Certificate) bool {
+	if p.paused || !p.state.From.known() || !p.state.To.known() || !p.state.reached(v1alpha1.PhaseWiden) {
+		return false
+	}
+	from, to := p.facts.anchorCertificate(p.state.From.Anchor.Fingerprint), p.facts.anchorCertificate(p.state.To.Anchor.Fingerprint)
+	return from != nil && to != nil && from.Generation < c.Generation && c.Generation < to.Generation
 }
 
 // spare is the latest dropped generation before the one in use.

@@ -23,8 +23,8 @@ type memory struct {
 type remembered struct {
 	// written holds the last write to each workload's object.
 	written map[rollout.Key]write
-	// evicted holds the pod whose eviction was granted last.
-	evicted map[rollout.Key]string
+	// evicted holds the pods whose eviction was granted, with their workload.
+	evicted map[types.UID]rollout.Key
 	// refused holds what refused the last eviction.
 	refused map[rollout.Key]string
 }
@@ -46,16 +46,29 @@ func newMemory() *memory { return &memory{meshes: map[string]*remembered{}} }
 
 func (m *memory) mesh(name string) *remembered {
 	if m.meshes[name] == nil {
-		m.meshes[name] = &remembered{written: map[rollout.Key]write{}, evicted: map[rollout.Key]string{}, refused: map[rollout.Key]string{}}
+		m.meshes[name] = &remembered{written: map[rollout.Key]write{}, evicted: map[types.UID]rollout.Key{}, refused: map[rollout.Key]string{}}
 	}
 	return m.meshes[name]
 }
 
-// of returns a copy of what is remembered.
+// of returns a copy of what is remembered. Two meshes may share a pod, so what was
+// written for another is in flight for this one, too.
 func (m *memory) of(name string) remembered {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.mesh(name).clone()
+	out := m.mesh(name).clone()
+	for other, one := range m.meshes {
+		if other == name {
+			continue
+		}
+		maps.Copy(out.evicted, one.evicted)
+		for key, w := range one.written {
+			if own := out.written[key]; own.generation < w.generation {
+				out.written[key] = write{uid: w.uid, generation: w.generation, at: own.at}
+			}
+		}
+	}
+	return out
 }
 
 // caughtUp forgets the writes that the cache shows, and workloads that are gone.
@@ -73,7 +86,7 @@ func (m *memory) caughtUp(name string, workloads []rollout.Workload) {
 			one.written[key] = write{uid: w.uid, at: w.at}
 		}
 	}
-	maps.DeleteFunc(one.evicted, func(key rollout.Key, _ string) bool { return !lags[key] })
+	maps.DeleteFunc(one.evicted, func(_ types.UID, key rollout.Key) bool { return !lags[key] })
 	maps.DeleteFunc(one.refused, func(key rollout.Key, _ string) bool {
 		_, there := lags[key]
 		return !there
@@ -87,7 +100,7 @@ func (m *memory) wrote(name string, a rollout.Action, w owner.Written, at time.T
 	one := m.mesh(name)
 	delete(one.refused, a.Key)
 	if a.Verb == v1alpha1.VerbEvict {
-		one.evicted[a.Key] = a.Pod.UID
+		one.evicted[types.UID(a.Pod.UID)] = a.Key
 		return
 	}
 	one.written[a.Key] = write{uid: w.UID, generation: w.Generation, at: at}

@@ -57,7 +57,7 @@ func (s *surveyor) strand(w *rollout.Workload, p inventory.Pod) {
 
 // countRunning counts a pod that has not begun to terminate.
 func (s *surveyor) countRunning(w *rollout.Workload, p inventory.Pod) {
-	if s.memory.evicted[w.Key] == string(p.UID) {
+	if _, evicted := s.memory.evicted[p.UID]; evicted {
 		w.Owner.Lags = true // its eviction was granted and does not show yet
 	}
 	w.Pods++

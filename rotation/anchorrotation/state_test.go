@@ -77,7 +77,7 @@ func TestWhichEarlierIssuersMayHaveLiveLeaves(t *testing.T) {
 	earlier := []v1alpha1.EarlierIssuer{
 		{Fingerprint: "before", ReplacedAt: at(-time.Minute)}, {Fingerprint: "after", ReplacedAt: at(time.Minute)}, {Fingerprint: "undated"},
 	}
-	narrow := []v1alpha1.RotationStep{{Phase: v1alpha1.PhaseDrainLeaves}, {Phase: v1alpha1.PhaseNarrow}}
+	narrow := []v1alpha1.RotationStep{{Phase: v1alpha1.PhaseDrainLeaves, StartedAt: *at(0)}, {Phase: v1alpha1.PhaseNarrow, StartedAt: *at(time.Second)}}
 	all, left := []string{"before", "after", "undated"}, []string{"after", "undated"}
 	for name, c := range map[string]struct {
 		run  v1alpha1.AnchorRotation
@@ -85,6 +85,7 @@ func TestWhichEarlierIssuersMayHaveLiveLeaves(t *testing.T) {
 	}{
 		"a run that drains still":                 {ended("r", "", v1alpha1.AnchorRotationStatus{IssuerInUseAt: at(0), Steps: narrow[:1]}), all},
 		"a run that has drained":                  {ended("r", "", v1alpha1.AnchorRotationStatus{IssuerInUseAt: at(0), Steps: narrow}), left},
+		"a run that was thrown back from Narrow":  {ended("r", "", v1alpha1.AnchorRotationStatus{IssuerInUseAt: at(time.Hour), Steps: narrow}), all},
 		"a run that completed":                    {ended("r", v1alpha1.ConditionComplete, v1alpha1.AnchorRotationStatus{IssuerInUseAt: at(0), Steps: narrow}), left},
 		"an abort on its way back":                {ended("r", "", v1alpha1.AnchorRotationStatus{IssuerInUseAt: at(0), Steps: narrow, AbortedFrom: v1alpha1.PhaseDrainLeaves}), all},
 		"an abort that ended":                     {ended("r", v1alpha1.ConditionFailed, v1alpha1.AnchorRotationStatus{IssuerInUseAt: at(0), AbortedFrom: v1alpha1.PhaseDrainLeaves}), left},

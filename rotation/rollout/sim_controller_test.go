@@ -193,6 +193,9 @@ func (c *controller) facts(w *world) rollout.Facts {
 	}
 	byOwner := make([][]simPod, len(owners))
 	for _, p := range pods {
+		if p.outside {
+			continue
+		}
 		byOwner[p.owner] = append(byOwner[p.owner], p)
 	}
 	for i := range owners {
@@ -261,7 +264,7 @@ func (c *controller) countPod(w *world, out *rollout.Workload, p *simPod) {
 	missing := c.seen.set &^ p.trust
 	if out.Key.Kind == "DaemonSet" && p.node == w.down {
 		out.Owner.Unreachable++
-		out.Stranded += btoi(missing != 0)
+		out.Stranded += btoi(missing != 0 || w.outlived(p))
 		return
 	}
 	if p.terminating {
@@ -285,6 +288,9 @@ func (c *controller) countPod(w *world, out *rollout.Workload, p *simPod) {
 	case missing != 0:
 		out.StalePods = append(out.StalePods, pod)
 		out.Broken = out.Broken || p.trust&w.issuer == 0
+	case w.outlived(p):
+		pod.LeafOnly = true
+		out.StalePods = append(out.StalePods, pod)
 	case p.trust != c.seen.set:
 		out.RetiredPods = append(out.RetiredPods, pod)
 	}

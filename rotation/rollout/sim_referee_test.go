@@ -30,7 +30,10 @@ func (w *world) observeTruth() {
 		verb, _ := rollout.VerbFor(w.spec(&w.owners[i]), w.policy())
 		for n := range w.pods {
 			if p := &w.pods[n]; p.owner == i && !p.terminating && !w.unreachable(p) {
-				stale = stale || w.stale(p) || w.cfg.retired != v1alpha1.RetiredNever && w.retired(p)
+				if w.stale(p) {
+					b.lastLacking = w.now
+				}
+				stale = stale || w.goes(p) || w.cfg.retired != v1alpha1.RetiredNever && w.retired(p)
 				broken = broken || w.stale(p) && p.trust&w.issuer == 0
 			}
 		}
@@ -47,7 +50,7 @@ func (w *world) observeTruth() {
 		if broken {
 			b.lastBroken = w.now
 		}
-		b.podless = b.podless || len(w.podsOf(i)) == 0
+		b.podless = b.podless || !slices.ContainsFunc(w.pods, func(p simPod) bool { return p.owner == i && !p.outside })
 		if w.complete(i) {
 			b.ours, b.replaced = false, true
 		}
@@ -67,7 +70,7 @@ func (w *world) complete(i int) bool {
 	o, there := &w.owners[i], 0
 	for n := range w.pods {
 		p := &w.pods[n]
-		if p.owner != i || w.unreachable(p) {
+		if p.owner != i || w.unreachable(p) || p.outside && p.terminating {
 			continue
 		}
 		if p.terminating || !p.ready && o.controller() || o.outdatedPod(p) {
@@ -94,7 +97,7 @@ func (w *world) replacing(i int) bool {
 	o := &w.owners[i]
 	for n := range w.pods {
 		p := &w.pods[n]
-		if p.owner == i && !w.unreachable(p) && (p.terminating || o.outdatedPod(p)) {
+		if p.owner == i && !w.unreachable(p) && (p.terminating && !p.outside || o.outdatedPod(p)) {
 			return true
 		}
 	}
@@ -128,7 +131,7 @@ func (w *world) inFlight(i int, begun time.Time) bool {
 func (w *world) stalled(i int, begun time.Time) bool {
 	seen := begun.Add(-simLag)
 	return w.newest(i, seen).Before(begun.Add(w.clockMargin()-w.deadline())) && !slices.ContainsFunc(w.pods, func(p simPod) bool {
-		return p.owner == i && p.terminating && p.endsSince.Before(seen) && !w.unreachable(&p)
+		return p.owner == i && p.terminating && !p.outside && p.endsSince.Before(seen) && !w.unreachable(&p)
 	})
 }
 
@@ -213,7 +216,8 @@ func (w *world) refereeBudget(i int) {
 			continue
 		}
 		all++
-		if w.books[n].ours && !named(rollout.State{Failed: w.mt.state.Failed}, w.owners[n].key) && named(rollout.State{InProgress: w.mt.state.InProgress}, w.owners[n].key) {
+		// One that began later, without a write, was found to go on.
+		if w.books[n].ours && !w.begun(n).After(w.begun(i)) && !named(rollout.State{Failed: w.mt.state.Failed}, w.owners[n].key) && named(rollout.State{InProgress: w.mt.state.InProgress}, w.owners[n].key) {
 			ramped++
 		}
 		if w.owners[n].key.Namespace == w.owners[i].key.Namespace {
@@ -257,7 +261,7 @@ func (w *world) refereeWaves(c *controller, i int) {
 		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) || w.nodeTurned(o) {
 			continue
 		}
-		if o.wave > 0 && (o.observed != o.gen || w.replacing(n)) && w.newest(n, begun.Add(-simLag)).Before(begun.Add(-w.deadline())) {
+		if o.wave > 0 && (o.observed != o.gen || w.replacing(n)) && w.newest(n, begun.Add(-simLag)).Before(begun.Add(w.clockMargin()-w.deadline())) {
 			continue // somebody else's rollout that is stuck, as far as could be seen
 		}
 		w.foul("waves: %s of wave %d is written while %s of wave %d is stale", w.owners[i].key, mine, o.key, o.wave)
@@ -266,7 +270,7 @@ func (w *world) refereeWaves(c *controller, i int) {
 
 func (w *world) onlyRetired(i int) bool {
 	for n := range w.pods {
-		if p := &w.pods[n]; p.owner == i && !p.terminating && !w.unreachable(p) && w.stale(p) {
+		if p := &w.pods[n]; p.owner == i && !p.terminating && !w.unreachable(p) && w.goes(p) {
 			return false
 		}
 	}
@@ -277,7 +281,7 @@ func (w *world) onlyRetired(i int) bool {
 func (w *world) newest(i int, at time.Time) time.Time {
 	var t time.Time
 	for n := range w.pods {
-		if p := &w.pods[n]; p.owner == i && p.created.After(t) && p.created.Before(at) {
+		if p := &w.pods[n]; p.owner == i && !p.outside && p.created.After(t) && p.created.Before(at) {
 			t = p.created
 		}
 	}
@@ -293,17 +297,18 @@ func (w *world) refereeMark(c *controller, i int, a rollout.Action) {
 		w.foul("verb: the template of %s is written", o.key)
 	case (a.Verb == v1alpha1.VerbAnnotate) != o.annotated() || (a.Verb == v1alpha1.VerbRestartAt) != (o.op == byArgo):
 		w.foul("verb: %s is rolled by %s", o.key, a.Verb)
-	case b.rolls > 0 && !b.staleBack && !b.revertedSinceRoll && strings.HasPrefix(a.Mark, hashOf(w.bundle)) && !w.blip(c):
+	case b.rolls > 0 && !b.staleBack && !b.revertedSinceRoll && !b.leafDue && strings.HasPrefix(a.Mark, hashOf(w.bundle)) && !w.blip(c):
 		w.foul("I3: %s is rolled again (%s) although its new pods were not stale", o.key, a.Mark)
 	case w.now.Sub(b.lastStale) > lately:
 		w.foul("I3: %s is rolled although nothing of it was stale lately", o.key)
-	case b.attempts >= simAttempts && !b.revertedSinceRoll && !w.blip(c):
+	case b.attempts >= simAttempts && !b.revertedSinceRoll && !b.leafDue && !w.blip(c):
 		w.foul("attempts: %s is rolled %d times", o.key, b.attempts+1)
 	}
 	if strings.HasPrefix(a.Mark, hashOf(w.bundle)) { // else decided before the bundle changed
 		b.rolls++
-		b.attempts += 1 - btoi(b.revertedSinceRoll)
+		b.attempts += 1 - btoi(b.revertedSinceRoll || b.leafDue)
 	}
+	b.leafDue = b.leafDue && !w.leavesCount()
 	b.staleBack, b.revertedSinceRoll = false, false
 }
 
@@ -311,7 +316,7 @@ func (w *world) refereeMark(c *controller, i int, a rollout.Action) {
 func (w *world) refereeEvict(c *controller, i int, p *simPod) {
 	o, b := &w.owners[i], &w.books[i]
 	w.refereeStart(c, i)
-	unwanted := w.stale(p) || w.cfg.retired != v1alpha1.RetiredNever && w.retired(p)
+	unwanted := w.goes(p) || w.cfg.retired != v1alpha1.RetiredNever && w.retired(p)
 	switch {
 	case (o.key.Kind == "Pod" || o.op == byItself) && !w.cfg.evictAll:
 		w.foul("I5: pod %d of %s is evicted", p.id, o.key)
@@ -346,7 +351,7 @@ func (w *world) higher(p *simPod) bool {
 	for n := range w.pods {
 		q := &w.pods[n]
 		o := &w.owners[p.owner]
-		if q.owner == p.owner && q.ordinal > p.ordinal && !q.terminating && q.ready && w.stale(q) && w.now.Sub(q.readyAt) > lately &&
+		if q.owner == p.owner && q.ordinal > p.ordinal && !q.terminating && q.ready && (w.stale(q) || w.outlived(q) && q.created.Before(w.books[p.owner].roll) && w.now.Sub(w.leafBefore) > lately) && w.now.Sub(q.readyAt) > lately &&
 			(!w.byMark(p.owner) || q.ordinal < o.partition) {
 			return true
 		}
@@ -402,6 +407,9 @@ func (w *world) refereeStore(c *controller) {
 	for _, e := range c.decision.Ended {
 		i := w.ownerOf(e.Key)
 		b := &w.books[i]
+		if e.Reason == v1alpha1.StillStale && w.now.Sub(b.lastLacking) > lately && w.epoch == c.seen.epoch && !w.blip(c) {
+			w.foul("attempts: %s is given up, and no pod of it lacked the bundle lately", e.Key)
+		}
 		if e.Failed && e.Reason != v1alpha1.StillStale && !w.givenUp(b) {
 			w.foul("deadline: the roll of %s fails (%s) %s after its last write", e.Key, e.Reason, w.now.Sub(b.lastWrite))
 		}

@@ -56,6 +56,7 @@ const (
 	noOwnRollouts
 	noOldest
 	noMissing
+	noLeaves
 )
 
 func (c *config) vary(rng *rand.Rand) {
@@ -92,6 +93,10 @@ func (w *world) mutate(x *rollout.Workload) {
 	case noMissing:
 		x.Owner.Desired, x.Owner.Available = btoi(!x.Owner.ByPods)*x.Owner.Desired, btoi(!x.Owner.ByPods)*x.Owner.Available
 		x.Owner.ByPods = false
+	case noLeaves:
+		for i := range x.StalePods {
+			x.StalePods[i].LeafOnly = false
+		}
 	}
 }
 
@@ -180,6 +185,8 @@ func (w *world) disturb() {
 		w.now = w.now.Add(w.between(0, 3*time.Minute))
 	case n < 52:
 		w.dieStale()
+	case n < 54 && w.rng.IntN(2) == 0:
+		w.oldLeaves()
 	}
 }
 
@@ -191,7 +198,7 @@ func (w *world) dieStale() {
 	var found *simPod
 	for i := range w.pods {
 		p := &w.pods[i]
-		if p.ready && !p.terminating && w.stale(p) && !w.owners[p.owner].asked() && (found == nil || w.owners[p.owner].ordered) {
+		if p.ready && !p.terminating && w.stale(p) && !w.owners[p.owner].asked() && w.owners[p.owner].op != byArgo && (found == nil || w.owners[p.owner].ordered) {
 			found = p
 		}
 	}
@@ -258,7 +265,7 @@ func (w *world) userRollout(i int) {
 	switch {
 	case !o.controller():
 		return
-	case o.op != notOperated:
+	case o.op != notOperated && (o.op != byArgo || w.rng.IntN(2) == 0):
 		w.userRestart(i)
 		return
 	}
@@ -388,7 +395,7 @@ func (w *world) refereeEnd(rested bool) {
 	for i := range w.owners {
 		verb, _ := rollout.VerbFor(w.spec(&w.owners[i]), w.policy())
 		for _, n := range w.podsOf(i) {
-			if p := &w.pods[n]; verb != "" && w.stale(p) {
+			if p := &w.pods[n]; verb != "" && w.goes(p) {
 				left = append(left, fmt.Sprintf("%s(p%d)", w.owners[i].key, p.id))
 			}
 		}
@@ -490,8 +497,8 @@ func TestSimulatedWorldsKeepTheInvariantsAndConverge(t *testing.T) {
 // Pods that come back stale three times are too rare, thanks to the fence.
 func simulated(operators bool) []string {
 	out := []string{
-		"Restart", "Annotate", "evictions", "evictions after reverts", "attempt 2", "refusals", "pods that died stale",
-		"reverts", "overlooked", "opted out in flight", "rollouts of others", "rollouts of others over ours",
+		"Restart", "RestartAt", "Annotate", "evictions", "evictions after reverts", "attempt 2", "refusals", "pods that died stale",
+		"reverts", "overlooked", "opted out in flight", "old leaves", "rollouts of others", "rollouts of others over ours",
 		"bundles that changed in flight", "conflicts", "actions that came too late",
 		"ended Converged", "ended ProgressDeadlineExceeded", "EvictionBlocked",
 	}
@@ -505,7 +512,7 @@ func simulated(operators bool) []string {
 		out = append(out, string(reason))
 	}
 	if !operators {
-		out = append(out, "evictions below a partition", "evictions of what held up a roll")
+		out = append(out, "partly in the mesh", "evictions below a partition", "evictions of what held up a roll")
 	}
 	return out
 }

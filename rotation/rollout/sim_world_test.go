@@ -36,6 +36,7 @@ type simPod struct {
 	// stale: it restarted with a bundle that is not in force any more.
 	never, dead     bool
 	readyAt, goneAt time.Time
+	outside         bool      // it is no member of the mesh, and nobody sees it
 	endsSince       time.Time // when it began to terminate
 }
 
@@ -51,6 +52,7 @@ type simOwner struct {
 	restarting                         bool      // the operator has taken up its annotation
 	restartAt, restartedAt             time.Time // of an Argo Rollout
 	phaseless                          bool      // its Argo is too old to tell a phase
+	outsideRev                         string    // pods of this template are no members
 	pausedUntil                        time.Time // it does nothing until then
 	mark, rev, stable                  string
 	optOut, paused, evictOnly          bool
@@ -78,6 +80,8 @@ type book struct {
 	// for a revert.
 	epoch, rolls, attempts, reverts int
 	staleBack, revertedSinceRoll    bool
+	leafDue                         bool      // it may be rolled once for its leaves
+	lastLacking                     time.Time // a pod lacked the bundle
 	lastStale, staleSince           time.Time
 	lastBroken                      time.Time
 	userRoll                        time.Time
@@ -123,7 +127,8 @@ type world struct {
 	issuer      uint8
 	epoch       int
 	publishedAt time.Time
-	older       uint8 // the bundle before
+	older       uint8     // the bundle before
+	leafBefore  time.Time // pods from before then are to be replaced for their leaves
 	injectors   []injector
 
 	mt          meshTrust
@@ -227,7 +232,34 @@ func (w *world) populate() {
 			p := w.create(i, n, o.rev, o.mark)
 			p.trust, p.ready, p.created = w.bundle, true, w.now.Add(-time.Hour)
 		}
+		if o.op == notOperated && o.desired > 1 && w.rng.IntN(4) == 0 {
+			w.joinPartly(i)
+		}
 		w.sync(i)
+	}
+}
+
+// joinPartly makes only some of the pods members: those above the partition, whose
+// template has a proxy by now, or those that came after their namespace was
+// injected.
+func (w *world) joinPartly(i int) {
+	o := &w.owners[i]
+	w.tally["partly in the mesh"]++
+	if o.partition > 0 {
+		o.outsideRev = o.stable
+		o.userGen++
+		o.retemplate()
+	}
+	for _, n := range w.podsOf(i) {
+		p := &w.pods[n]
+		switch {
+		case o.partition == 0:
+			p.outside = p.ordinal < o.desired-1
+		case p.ordinal < o.partition:
+			p.outside = true
+		default:
+			p.rev = o.rev
+		}
 	}
 }
 
@@ -249,7 +281,7 @@ func (w *world) create(owner, ordinal int, rev, mark string) *simPod {
 	o := &w.owners[owner]
 	w.pods = append(w.pods, simPod{
 		id: w.nextID, owner: owner, ordinal: ordinal, node: ordinal, rev: rev, mark: mark, created: w.now.Truncate(time.Second),
-		trust: w.inject(o), never: o.broken, readyAt: w.now.Add(w.between(0, 20*time.Second)),
+		trust: w.inject(o), never: o.broken, outside: o.outsideRev != "" && rev == o.outsideRev, readyAt: w.now.Add(w.between(0, 20*time.Second)),
 	})
 	p := &w.pods[len(w.pods)-1]
 	w.logf("pod %d of %s is created (%s, ordinal %d, trust %03b)", p.id, o.key, rev, ordinal, p.trust)
@@ -274,8 +306,31 @@ func (w *world) between(a, b time.Duration) time.Duration {
 	return a + time.Duration(w.rng.Int64N(int64(b-a)))
 }
 
-func (w *world) stale(p *simPod) bool   { return w.bundle&^p.trust != 0 }
-func (w *world) retired(p *simPod) bool { return !w.stale(p) && p.trust != w.bundle }
+func (w *world) stale(p *simPod) bool { return w.bundle&^p.trust != 0 && !p.outside }
+func (w *world) retired(p *simPod) bool {
+	return !w.stale(p) && p.trust != w.bundle && !p.outside
+}
+
+// outlived says whether a pod is to be replaced for its leaf. None is before all
+// that come are dated later.
+func (w *world) outlived(p *simPod) bool {
+	return !p.outside && p.created.Before(w.leafBefore) && w.leavesCount()
+}
+
+func (w *world) leavesCount() bool { return !w.now.Before(w.leafBefore.Add(time.Second)) }
+
+func (w *world) goes(p *simPod) bool { return w.stale(p) || w.outlived(p) }
+
+// oldLeaves is when a rotation comes to where old leaves must go.
+func (w *world) oldLeaves() {
+	w.logf("leaves are to go")
+	w.tally["old leaves"]++
+	w.leafBefore = w.now.Truncate(time.Second).Add(time.Second)
+	for i := range w.books {
+		w.books[i].leafDue = true
+	}
+	w.wake()
+}
 
 // podsOf returns the indexes of an owner's pods.
 func (w *world) podsOf(owner int) []int {

@@ -98,8 +98,14 @@ func TestPoliciesEvictWhatTheyName(t *testing.T) {
 	}
 	m.trust(*spec)
 	eventually(t, 40*time.Second, func() error {
-		if n := len(podsOf(t, apps, "bare")) + len(podsOf(t, apps, "shard")); n != 0 {
-			return fmt.Errorf("%d of the pods that nothing replaces are still there", n)
+		if now := podsOf(t, apps, "shard"); len(now) == 0 {
+			shardOf(t, apps) // as the controller of a Database would do
+			return fmt.Errorf("the pod of the Database was just evicted")
+		} else if now[0].UID == shard[0].UID || !podReady(&now[0]) {
+			return fmt.Errorf("the pod of the Database is not replaced yet")
+		}
+		if len(podsOf(t, apps, "bare")) != 0 {
+			return fmt.Errorf("the pod that nothing replaces is still there")
 		}
 		if now := podsOf(t, apps, "job"); len(now) != 1 || now[0].UID == job[0].UID || !podReady(&now[0]) {
 			return fmt.Errorf("the pod of the Job is not replaced yet")
@@ -110,6 +116,7 @@ func TestPoliciesEvictWhatTheyName(t *testing.T) {
 		t.Errorf("there were %d bare pods and %d of an unknown owner, want one of each", len(bare), len(shard))
 	}
 	replaced(t, apps, "job", job, m.root, next)
+	replaced(t, apps, "shard", shard, m.root, next)
 	m.awaitConverged(40*time.Second, m.root, next)
 	unharmed(t, apps, "paused", paused)
 	if diff := cmp.Diff(map[string]v1alpha1.Reason{"Deployment paused": v1alpha1.WorkloadPaused}, blocked(m.status())); diff != "" {
@@ -151,6 +158,16 @@ func unmanageable(t *testing.T, namespace string) {
 	database.SetNamespace(namespace)
 	database.SetName("shop")
 	create(t, database)
+	shardOf(t, namespace)
+}
+
+// shardOf creates the pod of the Database in a namespace.
+func shardOf(t *testing.T, namespace string) {
+	t.Helper()
+	kind := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Database"}
+	database := &unstructured.Unstructured{}
+	database.SetGroupVersionKind(kind)
+	get(t, namespace, "shop", database)
 	shard := podTemplate("shard", nil)
 	create(t, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{

@@ -109,7 +109,9 @@ func (r *reading) issuers(ctx context.Context, list []*unstructured.Unstructured
 		if err != nil {
 			return nil, err
 		}
-		c.SignedBy = lifecycle.SignedBy(chain, r.known)
+		if c.SignedBy, err = r.signedBy(ctx, u, chain); err != nil {
+			return nil, err
+		}
 		if own == nil || c.Ref != *own {
 			if !neverIssued(u, c) {
 				out = append(out, c)

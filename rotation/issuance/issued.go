@@ -66,6 +66,37 @@ func (r *reading) chain(ctx context.Context, u *unstructured.Unstructured, numbe
 	return chain, nil
 }
 
+// signedBy returns the anchors that signed what a Certificate issued. Where none
+// that is at hand did, cert-manager itself has named the one: the anchor was
+// replaced, and its certificate lost, before anybody put it on record. It must
+// have signed by itself, so that no authority above the anchor is taken for it.
+func (r *reading) signedBy(ctx context.Context, u *unstructured.Unstructured, chain []*x509.Certificate) (bundle.Set, error) {
+	known := lifecycle.SignedBy(chain, r.known)
+	if len(chain) == 0 || !known.Empty() {
+		return known, nil
+	}
+	requests, err := r.fulfilled(ctx, u.GetNamespace())
+	if err != nil {
+		return bundle.Set{}, err
+	}
+	var named bundle.Set
+	for _, request := range requests {
+		if isOf(request, u) {
+			named = named.Union(authoritiesOf(request))
+		}
+	}
+	return lifecycle.SignedBy(chain[:1], named), nil
+}
+
+// authoritiesOf are the CA certificates that a request was fulfilled with.
+func authoritiesOf(request *unstructured.Unstructured) bundle.Set {
+	decoded, err := base64.StdEncoding.DecodeString(text(request, "status", "ca"))
+	if err != nil {
+		return bundle.Set{}
+	}
+	return certificatesOf(string(decoded))
+}
+
 // fulfilled lists the requests of a namespace that hold a certificate, once in a
 // reading.
 func (r *reading) fulfilled(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error) {

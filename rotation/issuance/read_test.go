@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
@@ -217,6 +218,31 @@ func TestAnIssuerMayBeSignedByAnAnchorThatOnlyTheArchiveKnows(t *testing.T) {
 	w.archive(w.a)
 	if got := w.read().Issuers[0].SignedBy; !got.Equal(setOf(w.a)) {
 		t.Errorf("signed by %v, want A", got.Fingerprints())
+	}
+}
+
+// The anchor was replaced, in the bundle too, before anybody put it on record:
+// cert-manager has noted who signed the issuer. Another authority that it names is
+// believed only if it signed.
+func TestAnIssuerMayBeSignedByAnAnchorThatOnlyItsRequestNames(t *testing.T) {
+	w := newWorld(t, v1alpha1.LayoutGenerations)
+	w.issued("cert-manager/linkerd-trust-anchor", 2, w.b)
+	w.publish(w.b)
+	request := w.objects["CertificateRequest/linkerd/linkerd-identity-issuer-7"]
+	for ca, want := range map[*bundletest.CA]bundle.Set{w.b: {}, w.a: setOf(w.a)} {
+		if err := unstructured.SetNestedField(request.Object, encoded(ca.PEM()), "status", "ca"); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.read().Issuers[0].SignedBy; !got.Equal(want) {
+			t.Errorf("signed by %v, want %v", got.Fingerprints(), want.Fingerprints())
+		}
+	}
+	w.archive(w.a)
+	if err := unstructured.SetNestedField(request.Object, "no base64", "status", "ca"); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.read().Issuers[0].SignedBy; !got.Equal(setOf(w.a)) {
+		t.Errorf("signed by %v, want A as archived", got.Fingerprints())
 	}
 }
 

@@ -2,13 +2,27 @@ package rotation
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
 )
+
+// publishedStill is nil while the bundle holds what it did.
+func (w *world) publishedStill(before linkerd.Anchors) error {
+	published, err := w.Published(w.Context())
+	if err == nil && !slices.Equal(published, before) {
+		err = fmt.Errorf("the bundle has changed from %s to %s", before, published)
+	}
+	return err
+}
 
 // aborts are rotations that are given up, from every phase before Narrow.
 func aborts() []scenario {
@@ -18,15 +32,25 @@ func aborts() []scenario {
 	} {
 		for _, layout := range []v1alpha1.Layout{v1alpha1.LayoutGenerations, v1alpha1.LayoutInPlace} {
 			name := fmt.Sprintf("an abort in %s, %s, ends on the old anchor", cmp.Or(phase, "its first seconds"), layout)
-			out = append(out, scenario{name, func(t *testing.T) { aborted(t, layout, phase) }})
+			out = append(out, scenario{name, func(t *testing.T) { aborted(t, layout, phase, "") }})
 		}
 	}
-	return out
+	return append(out,
+		scenario{"an abort in DrainLeaves, Generations, of a bundle that Reanchor writes, ends on the old anchor", func(t *testing.T) {
+			aborted(t, v1alpha1.LayoutGenerations, v1alpha1.PhaseDrainLeaves, v1alpha1.BundleWriterReanchor)
+		}},
+		scenario{"an abort in Rolling, InPlace, of a bundle that Reanchor writes, ends on the old anchor", func(t *testing.T) {
+			aborted(t, v1alpha1.LayoutInPlace, v1alpha1.PhaseRolling, v1alpha1.BundleWriterReanchor)
+		}},
+	)
 }
 
-func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase) {
+func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase, writer v1alpha1.BundleWriter) {
 	o := small(strings.ToLower(fmt.Sprintf("abort-%.4s-%s", layout, cmp.Or(phase, "first"))))
-	o.Layout, o.Workloads, o.Rate = layout, 2, 10
+	o.Layout, o.Writer, o.Workloads, o.Rate = layout, writer, 2, 10
+	if writer != "" {
+		o.Name += "-own"
+	}
 	if phase == v1alpha1.PhaseRolling {
 		o.ReadyDelay = 8 * time.Second // long enough to be met in it
 	}
@@ -46,13 +70,18 @@ func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase) {
 	thaw()
 	w.unharmed()
 	w.check(w.unswitched())
-	if layout == v1alpha1.LayoutGenerations {
-		w.eventually(20*time.Second, func() error { return w.published(w.before) })
-	} else if have, want := w.signsNext(), w.Mesh.Mesh+"-anchor-kept"; run.Status.ToAnchor != nil && have != want {
-		t.Errorf("Secret %s would sign the next issuer, want the copy of the old anchor, %s", have, want)
+	w.backOn(layout, run)
+	// Nothing happens behind the end, no leaf was left over, and what signs from
+	// then on is the old anchor.
+	published, err := w.Published(t.Context())
+	w.check(err)
+	w.holds(o.Times.Leaf, func() error { return errors.Join(w.unswitched(), w.publishedStill(published)) })
+	issuer := w.issuer()
+	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
+	if w.issuer() == issuer {
+		t.Error("the issuer was not renewed: the test shows nothing")
 	}
-	// Nothing happens behind the end, and no leaf was left over.
-	w.holds(o.Times.Leaf, w.unswitched)
+	w.check(w.unswitched())
 	w.unharmed()
 	w.drainedEach()
 	if published, err := w.Published(t.Context()); err != nil || !published.Has(w.before) || !published.Has(w.Foreign()) {
@@ -64,4 +93,42 @@ func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase) {
 			t.Errorf("%s %s/%s was rolled %d times, want once at most", r.Kind, r.Namespace, r.Name, r.Templates)
 		}
 	}
+	if phase == v1alpha1.PhaseRolling {
+		w.another()
+	}
+}
+
+// backOn waits until an aborted run has left the bundle and the pointer as it
+// should: with generations as they were, in place with the new anchor in the
+// bundle, which is in its Secret, and with the copy of the old one to sign.
+func (w *world) backOn(layout v1alpha1.Layout, run *v1alpha1.AnchorRotation) {
+	w.Helper()
+	own := []string{w.before}
+	if layout == v1alpha1.LayoutInPlace {
+		now, err := w.Anchor(w.Context())
+		w.check(err)
+		if now != w.before {
+			own = append(own, now)
+		}
+		if have, want := w.signsNext(), w.Mesh.Mesh+"-anchor-kept"; run.Status.ToAnchor != nil && have != want {
+			w.Errorf("Secret %s would sign the next issuer, want the copy of the old anchor, %s", have, want)
+		}
+	}
+	w.eventually(20*time.Second, func() error { return w.published(own...) })
+}
+
+// another is a run that follows one that was given up, and ends as it should.
+func (w *world) another() {
+	w.Helper()
+	w.check(w.Client.Create(w.Context(), &v1alpha1.AnchorRotation{
+		ObjectMeta: metav1.ObjectMeta{Name: w.Mesh.Mesh + "-again"},
+		Spec:       v1alpha1.AnchorRotationSpec{MeshTrustRef: v1alpha1.ClusterObjectRef{Name: w.Mesh.Mesh}},
+	}))
+	ended := w.ended(w.Mesh.Mesh + "-again")
+	if ended.Status.FromAnchor.Fingerprint != w.before {
+		w.Errorf("the next run leads from %.8s, want %.8s", ended.Status.FromAnchor.Fingerprint, w.before)
+	}
+	w.unharmed()
+	w.replaced()
+	w.drained(w.before)
 }

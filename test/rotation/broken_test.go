@@ -65,11 +65,12 @@ const wayBack = time.Minute
 // that out by itself and takes the shortest way back: the issuer is switched first,
 // since nothing new becomes ready under the old one, and then the pods are rolled.
 // The anchor of another cluster stays in the bundle.
-func expired(t *testing.T) {
-	o := smallGenerations("expired")
+func expired(t *testing.T, o linkerd.Options) {
 	o.Times.Anchor, o.AnchorEnds = 2*time.Minute, true
 	w := newMesh(t, o)
-	w.trust.Spec.Rotation.AnchorTemplate.Duration = duration(24 * time.Hour)
+	if o.Layout == v1alpha1.LayoutGenerations {
+		w.trust.Spec.Rotation.AnchorTemplate.Duration = duration(24 * time.Hour)
+	}
 	w.eventually(3*time.Minute, func() error {
 		if left := time.Until(w.anchorEnd()); left > -2*time.Second {
 			return fmt.Errorf("the anchor expires in %s", left)
@@ -241,15 +242,16 @@ func copiedTooEarly(t *testing.T) {
 // that lack the new anchor, as long as it is presented; and such a pod, which
 // refuses the leaf that it is given itself, may see its own one expire. Nothing can
 // avoid that; no other handshake fails.
-func switchedTooEarly(t *testing.T) {
-	o := smallGenerations("switched-too-early")
+func switchedTooEarly(t *testing.T, o linkerd.Options) {
 	o.ReadyDelay = 5 * time.Second
 	w := newWorld(t, o, oneByOne)
 	w.rotate()
 	to := w.toAnchor()
 	w.halfRolled()
 	w.suspend(true)
-	w.point(to.SecretName)
+	if o.Layout == v1alpha1.LayoutGenerations {
+		w.point(to.SecretName) // in place it points there
+	}
 	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
 	written, wrong := time.Now(), w.issuer()
 	if w.unswitched() == nil {

@@ -31,7 +31,8 @@ func longRotations() []scenario {
 		{"a schedule starts one run, at its time", scheduled},
 		{"hands off: the documented layout, 40 workloads, three injectors that lag, 20,000 handshakes of which none fails", handsOff},
 		{"a pipeline of one's own is told when to switch, and when not to narrow", pipeline},
-		{"an anchor that has expired already: the shortest way back", expired},
+		{"an anchor that has expired already: the shortest way back", func(t *testing.T) { expired(t, smallGenerations("expired")) }},
+		{"an anchor that has expired already: the shortest way back, in place", func(t *testing.T) { expired(t, small("expired-in-place")) }},
 		{"the hazard is held back in place", hazardHeld},
 	}
 }
@@ -39,6 +40,8 @@ func longRotations() []scenario {
 func rotations() []scenario {
 	return []scenario{
 		{"an anchor that another actor renews is followed", observed},
+		{"a generation that another actor renews is followed", observedGeneration},
+		{"an anchor that was replaced before Reanchor came is put back first", replacedBefore},
 		{"an anchor near its end is replaced", due},
 		{"a Deployment that cannot become ready is waited for", unready},
 		{"what is never rolled blocks by its name, until it is acknowledged", blocked},
@@ -49,7 +52,8 @@ func rotations() []scenario {
 		{"an issuer that no anchor of the bundle signed is said within seconds", badSignature},
 		{"an anchor that vanished from the bundle is put back", vanished},
 		{"an old anchor that is overwritten too early is put back", copiedTooEarly},
-		{"an issuer that is switched too early is switched back", switchedTooEarly},
+		{"an issuer that is switched too early is switched back", func(t *testing.T) { switchedTooEarly(t, smallGenerations("switched-too-early")) }},
+		{"an issuer that is renewed too early is switched back, in place", func(t *testing.T) { switchedTooEarly(t, small("renewed-too-early")) }},
 		{"an issuer that identity cannot verify yet is skipped", skipped},
 		{"a previous-anchor Secret that is deleted comes back", previousDeleted},
 		{"from the documented layout to generations without a restart", migrated},

@@ -5,10 +5,12 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
 )
 
 // triggered fails unless the mesh has had just one run, of that trigger.
@@ -38,13 +40,51 @@ func (w *world) converged() {
 
 // Somebody renews the anchor as cmctl does, in the middle of the day, and does
 // nothing more.
-func observed(t *testing.T) {
-	w := newWorld(t, small("observed"), nil)
+func observed(t *testing.T) { observedIn(t, small("observed")) }
+
+// With generations nobody is meant to renew one. Its anchor stays in the bundle
+// all the same, and the rotation leads to the next.
+func observedGeneration(t *testing.T) {
+	observedIn(t, smallGenerations("observed-gen"))
+}
+
+// The anchor is replaced without carry-over before Reanchor comes: the bundle holds
+// the new one alone, every running pod trusts the old one alone, and nobody has its
+// certificate any more but cert-manager's record of who signed the issuer. It is
+// put back before anything else.
+func replacedBefore(t *testing.T) {
+	w := newMesh(t, smallGenerations("replaced-before"))
+	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
+	next, err := w.Anchor(t.Context())
+	w.check(err)
+	w.eventually(20*time.Second, func() error { return w.published(next) })
+	w.entrust()
+	w.eventually(20*time.Second, func() error { return w.published(w.before, next) })
+	w.complete(long)
+	w.triggered(v1alpha1.TriggerObserved)
+	w.unharmed()
+	w.rolledOnce()
+	w.replaced()
+	w.drained(w.before)
+}
+
+// carried is nil when the anchor in use has its second source.
+func (w *world) carried() error {
+	key := client.ObjectKey{Namespace: w.AnchorKey().Namespace, Name: w.Mesh.Mesh + "-anchor-carried"}
+	return w.Client.Get(w.Context(), key, &corev1.Secret{})
+}
+
+func observedIn(t *testing.T, o linkerd.Options) {
+	w := newWorld(t, o, nil)
 	w.converged()
+	if o.Layout == v1alpha1.LayoutGenerations {
+		w.eventually(20*time.Second, w.carried)
+	}
 	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
 	w.complete(long)
 	w.triggered(v1alpha1.TriggerObserved)
 	w.rotated()
+	w.drainedEach()
 	if anchor, err := w.Anchor(t.Context()); err != nil || anchor != w.replaced() {
 		t.Errorf("the issuer is not signed by the anchor that was renewed, %.8s (%v)", anchor, err)
 	}

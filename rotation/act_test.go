@@ -43,10 +43,11 @@ type acting struct {
 	trust   *v1alpha1.MeshTrust
 	seen    *observation
 	actions []rollout.Action
-	// written are the Deployments that were written to, and lists the requests for
-	// lists; then is called after each write.
+	// written are the Deployments that were written to, lists the requests for lists,
+	// and looked how often the MeshTrust was read; then is called after each write.
 	written []string
 	lists   []client.ObjectList
+	looked  int
 	then    func(*acting)
 }
 
@@ -108,6 +109,12 @@ func (w *acting) server(objects ...client.Object) client.WithWatch {
 			Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
 				w.clock.Step(actWithin) // an injector takes its time
 				return errors.New("no answer")
+			},
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+				if _, ok := o.(*v1alpha1.MeshTrust); ok {
+					w.looked++
+				}
+				return c.Get(ctx, key, o, options...)
 			},
 			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 				w.lists = append(w.lists, list)
@@ -221,8 +228,12 @@ func TestADecisionIsActedOnWhileItHolds(t *testing.T) {
 			if c.then != nil {
 				w.then = c.then
 			}
+			w.looked = 0
 			if err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{Actions: w.actions}); err != nil {
 				t.Fatal(err)
+			}
+			if w.looked > len(c.want)+2 {
+				t.Errorf("%d looks for %d writes: what is void is asked about again", w.looked, len(c.want))
 			}
 			if diff := cmp.Diff(c.want, w.written); diff != "" {
 				t.Errorf("written to (-want +got):\n%s", diff)

@@ -62,7 +62,7 @@ func (w *world) happen(event string) {
 // and a bundle that was just widened.
 func newTinyWorld() *world {
 	w := newWorld(1, config{})
-	w.cfg = config{budget: 1, perNamespace: 1, retired: v1alpha1.RetiredNever, heals: true}
+	w.cfg = config{budget: 1, perNamespace: 1, attempts: 3, retired: v1alpha1.RetiredNever, heals: true}
 	w.owners, w.books, w.pods, w.hist, w.base = nil, nil, nil, nil, 0
 	for i, o := range []simOwner{
 		{wave: 0, surge: 1, desired: 1, key: rollout.Key{Group: "apps", Kind: "Deployment", Namespace: "mesh", Name: "w0"}},

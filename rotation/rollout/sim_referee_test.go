@@ -301,15 +301,14 @@ func (w *world) refereeMark(c *controller, i int, a rollout.Action) {
 		w.foul("I3: %s is rolled again (%s) although its new pods were not stale", o.key, a.Mark)
 	case w.now.Sub(b.lastStale) > lately:
 		w.foul("I3: %s is rolled although nothing of it was stale lately", o.key)
-	case b.attempts >= simAttempts && !b.revertedSinceRoll && !b.leafDue && !w.blip(c):
+	case b.attempts >= w.cfg.attempts && !b.revertedSinceRoll && !b.leafDue && !w.blip(c):
 		w.foul("attempts: %s is rolled %d times", o.key, b.attempts+1)
 	}
 	if strings.HasPrefix(a.Mark, hashOf(w.bundle)) { // else decided before the bundle changed
 		b.rolls++
 		b.attempts += 1 - btoi(b.revertedSinceRoll || b.leafDue)
 	}
-	b.leafDue = b.leafDue && !w.leavesCount()
-	b.staleBack, b.revertedSinceRoll = false, false
+	b.staleBack, b.revertedSinceRoll, b.leafDue = false, false, false
 }
 
 // refereeEvict judges an eviction that was granted.

@@ -21,6 +21,7 @@ var (
 // config is how one world differs from another.
 type config struct {
 	budget, perNamespace int
+	attempts             int
 	windows              []rollout.Window
 	whenBroken           bool
 	retired              v1alpha1.RetiredPolicy
@@ -62,6 +63,7 @@ const (
 func (c *config) vary(rng *rand.Rand) {
 	c.budget, c.perNamespace = 1+rng.IntN(5), 1+rng.IntN(2)
 	c.whenBroken, c.evictAll, c.skewed, c.forgetful, c.heals = rng.IntN(2) == 0, rng.IntN(4) == 0, rng.IntN(3) == 0, rng.IntN(3) == 0, rng.IntN(3) > 0
+	c.attempts = []int{1, 3, 3}[rng.IntN(3)]
 	c.retired = []v1alpha1.RetiredPolicy{v1alpha1.RetiredNever, v1alpha1.RetiredNever, v1alpha1.RetiredInWindow, v1alpha1.RetiredAlways}[rng.IntN(4)]
 	if rng.IntN(3) == 0 {
 		window, err := rollout.NewWindow("*/20 * * * *", 10*time.Minute, time.UTC)
@@ -109,6 +111,7 @@ func (w *world) step() {
 		w.observeTruth()
 	}
 	w.liveInjectors()
+	w.oldLeaves()
 	w.revert()
 	switch n := w.rng.IntN(100); {
 	case n < 45:
@@ -186,7 +189,7 @@ func (w *world) disturb() {
 	case n < 52:
 		w.dieStale()
 	case n < 54 && w.rng.IntN(2) == 0:
-		w.oldLeaves()
+		w.leafNext = w.now.Truncate(time.Second).Add(time.Second)
 	}
 }
 

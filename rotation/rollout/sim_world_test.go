@@ -20,7 +20,6 @@ const (
 	simLag = 15 * time.Second
 	// simActWithin is how long a decision may be acted on.
 	simActWithin = 5 * time.Second
-	simAttempts  = 3
 	// simSkew bounds how far the clock of a controller is from that of the API
 	// server, and of the other controller.
 	simSkew = 5 * time.Minute
@@ -129,6 +128,7 @@ type world struct {
 	publishedAt time.Time
 	older       uint8     // the bundle before
 	leafBefore  time.Time // pods from before then are to be replaced for their leaves
+	leafNext    time.Time // the next such time
 	injectors   []injector
 
 	mt          meshTrust
@@ -311,21 +311,20 @@ func (w *world) retired(p *simPod) bool {
 	return !w.stale(p) && p.trust != w.bundle && !p.outside
 }
 
-// outlived says whether a pod is to be replaced for its leaf. None is before all
-// that come are dated later.
-func (w *world) outlived(p *simPod) bool {
-	return !p.outside && p.created.Before(w.leafBefore) && w.leavesCount()
-}
-
-func (w *world) leavesCount() bool { return !w.now.Before(w.leafBefore.Add(time.Second)) }
+// outlived says whether a pod is to be replaced for its leaf.
+func (w *world) outlived(p *simPod) bool { return !p.outside && p.created.Before(w.leafBefore) }
 
 func (w *world) goes(p *simPod) bool { return w.stale(p) || w.outlived(p) }
 
-// oldLeaves is when a rotation comes to where old leaves must go.
+// oldLeaves is when a rotation comes to where old leaves must go: from when on all
+// pods that come are dated later.
 func (w *world) oldLeaves() {
-	w.logf("leaves are to go")
+	if w.leafNext.IsZero() || w.now.Before(w.leafNext.Add(time.Second)) {
+		return
+	}
+	w.logf("leaves from before %s are to go", w.leafNext.Format(time.TimeOnly))
 	w.tally["old leaves"]++
-	w.leafBefore = w.now.Truncate(time.Second).Add(time.Second)
+	w.leafBefore, w.leafNext = w.leafNext, time.Time{}
 	for i := range w.books {
 		w.books[i].leafDue = true
 	}
@@ -433,7 +432,7 @@ func (w *world) spec(o *simOwner) rollout.OwnerSpec {
 func (w *world) policy() rollout.Policy {
 	p := rollout.Policy{
 		Suspend: w.mt.suspend, Paused: w.mt.paused, MaxConcurrent: w.cfg.budget, MaxConcurrentPerNamespace: w.cfg.perNamespace,
-		Windows: w.cfg.windows, WhenBroken: w.cfg.whenBroken, FailureThreshold: 3, ProgressDeadline: w.deadline(), MaxAttempts: simAttempts,
+		Windows: w.cfg.windows, WhenBroken: w.cfg.whenBroken, FailureThreshold: 3, ProgressDeadline: w.deadline(), MaxAttempts: w.cfg.attempts,
 		Retired: w.cfg.retired, EvictBarePods: w.cfg.evictAll, EvictJobs: w.cfg.evictAll, EvictUnmanaged: w.cfg.evictAll, EnvDelay: simEnvDelay, NoFence: w.cfg.mutant == noFence,
 		Operators: simOperators(),
 	}

@@ -8,13 +8,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
 
 // switchCondition tells a foreign pipeline whether an issuer under any anchor
 // of the bundle would be trusted by every pod, and by those still to come.
 func switchCondition(o *observation, now time.Time) metav1.Condition {
 	const kind = v1alpha1.ConditionSafeToSwitchIssuer
-	fence := o.facts.Fence
+	fence, fencedAt := o.facts.Fence, o.facts.State.FencedAt
 	switch {
 	case o.bundle.Reason != v1alpha1.BundleUsable:
 		return condition(kind, false, o.bundle.Reason, o.bundle.Message)
@@ -22,8 +23,10 @@ func switchCondition(o *observation, now time.Time) metav1.Condition {
 		return condition(kind, false, v1alpha1.Missing, fmt.Sprintf("pods that do not provably trust the whole bundle: %d", o.unfit))
 	case now.Before(o.facts.Bundle.SurelyRead(o.mesh.EnvDelay)):
 		return condition(kind, false, v1alpha1.WaitingForPropagation, "a pod that starts now may still read an older bundle")
-	case fence.Needed && !fence.Known && o.facts.State.FencedAt.IsZero():
+	case fence.Needed && !fence.Known && (fencedAt.IsZero() || fencedAt.Before(o.facts.Bundle.SeenAt)):
 		return condition(kind, false, v1alpha1.WaitingForInjector, "an injector may still write an older bundle into new pods")
+	case fence.Needed && now.Before(fencedAt.Add(lifecycle.AfterFence+o.spec.Admission.ClockSkew.Duration)):
+		return condition(kind, false, v1alpha1.WaitingForInjector, "pods whose injection was under way at the fence must show first")
 	default:
 		return condition(kind, true, v1alpha1.EveryPodTrusts, "every pod trusts every anchor of the bundle")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/rotation/published"
+	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
 // A pipeline of the documented durations: an issuer lives 48 hours and is renewed
@@ -60,6 +61,35 @@ func TestAPipelineMayNarrowWhenTheLastIssuerUnderTheOldAnchorHasEnded(t *testing
 	expect(true, both, hour(118), "it has ended")
 	expect(true, done, hour(119), "the old anchor is dropped")
 	expect(false, bundle.Of(to.Cert, foreign.Cert), hour(120), "another anchor was added, which may be the next")
+}
+
+// An injector that answered just before the fence may have its pod created after
+// it, with the bundle before.
+func TestAPipelineSwitchesWhenNoInjectionIsUnderWay(t *testing.T) {
+	spec := (&v1alpha1.MeshTrust{Spec: v1alpha1.MeshTrustSpec{Profile: v1alpha1.ProfileLinkerd}}).EffectiveSpec()
+	for name, c := range map[string]struct {
+		fencedAt, now int // seconds after the bundle was seen
+		known, want   bool
+	}{
+		"there is no fence yet":                           {0, 3600, false, false},
+		"the fence was that of an earlier bundle":         {-60, 3600, false, false},
+		"it has just been reached":                        {100, 130, true, false},
+		"a minute has passed, and not the skew of clocks": {100, 300, true, false},
+		"both have":                    {100, 461, true, true},
+		"every injector started later": {0, 3600, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := &observation{spec: spec, bundle: published.Bundle{Reason: v1alpha1.BundleUsable}}
+			o.facts.Fence = rollout.FenceEvidence{Needed: true, Known: c.known}
+			o.facts.Bundle.SeenAt = at(0)
+			if c.fencedAt != 0 {
+				o.facts.State.FencedAt = at(c.fencedAt)
+			}
+			if got := switchCondition(o, at(c.now)); (got.Status == metav1.ConditionTrue) != c.want {
+				t.Errorf("it is said to be %s: %s", got.Status, got.Message)
+			}
+		})
+	}
 }
 
 // What signed leaves before the MeshTrust is not known: it may have lived longer

@@ -8,10 +8,10 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 )
 
-// afterFence is how long after the fence the pods are listed that gate I1
+// AfterFence is how long after the fence the pods are listed that gate I1
 // judges: an injection that was under way at the fence has ended by then (an
 // API server gives a webhook 30 s at most).
-const afterFence = 60 * time.Second
+const AfterFence = 60 * time.Second
 
 // switchIssuer has every issuer signed by the new anchor.
 func (p *planner) switchIssuer() bool {
@@ -146,7 +146,7 @@ func (p *planner) settled() bool {
 	if p.facts.Roller.NoInjector {
 		return true
 	}
-	at := p.facts.Roller.FencedAt.Add(afterFence + p.facts.Policy.Skew)
+	at := p.facts.Roller.FencedAt.Add(AfterFence + p.facts.Policy.Skew)
 	if p.facts.Read.StartedAt.Before(at) {
 		p.again(at)
 		return p.wait(v1alpha1.WaitingForInjector, "pods whose injection was under way at the fence must show first")

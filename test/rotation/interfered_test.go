@@ -150,7 +150,7 @@ func (w *world) suspended(name string) {
 		}
 		return nil
 	})
-	w.awaitTrust(2*time.Minute, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
+	w.awaitTrust(long, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
 	var before string
 	w.eventually(10*time.Second, func() (err error) {
 		run, err := w.runNamed(name)

@@ -6,6 +6,7 @@ package recovery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -33,6 +34,8 @@ const (
 	soon    = 9 * time.Second
 )
 
+const nodes = 2
+
 type world struct {
 	client client.Client
 	local  *local.Local
@@ -42,7 +45,7 @@ func start(t *testing.T) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute) // a first start builds the lab
 	defer cancel()
-	l, err := lab.Start(ctx, lab.Options{Nodes: 2, Progress: os.Stderr})
+	l, err := lab.Start(ctx, lab.Options{Nodes: nodes, Progress: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,63 +126,89 @@ func (w *world) mesh(t *testing.T) {
 	}})
 }
 
-// deploy creates a namespace of its own with a Deployment of two pods.
-func (w *world) deploy(t *testing.T, namespace string) {
+// deploy creates a namespace of its own with one owner of each kind, and returns
+// the number of pods that each is to have.
+func (w *world) deploy(t *testing.T, namespace string) map[string]int {
 	t.Helper()
-	labels := map[string]string{"app": "web"}
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "web"}
+	template := func(app string) (*metav1.LabelSelector, corev1.PodTemplateSpec) {
+		labels := map[string]string{"app": app}
+		return &metav1.LabelSelector{MatchLabels: labels}, corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}},
+		}
+	}
+	deployment := &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: new(int32(2))}}
+	deployment.Spec.Selector, deployment.Spec.Template = template("deployment")
+	statefulSet := &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Replicas: new(int32(1)), ServiceName: "web"}}
+	statefulSet.Spec.Selector, statefulSet.Spec.Template = template("statefulset")
+	daemonSet := &appsv1.DaemonSet{ObjectMeta: meta}
+	daemonSet.Spec.Selector, daemonSet.Spec.Template = template("daemonset")
 	w.create(t,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Annotations: map[string]string{"linkerd.io/inject": "enabled"}}},
-		&appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
-			Spec: appsv1.DeploymentSpec{
-				Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels},
-				Template: corev1.PodTemplateSpec{
-					ObjectMeta: metav1.ObjectMeta{Labels: labels},
-					Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}},
-				},
-			},
-		})
+		deployment, statefulSet, daemonSet)
+	return map[string]int{"ReplicaSet": 2, "StatefulSet": 1, "DaemonSet": nodes}
 }
 
-func (w *world) pods(t *testing.T, namespace string) int {
+// pods counts the pods of each kind of owner.
+func (w *world) pods(t *testing.T, namespace string) map[string]int {
 	t.Helper()
 	var list corev1.PodList
 	if err := w.client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
 		t.Fatal(err)
 	}
-	return len(list.Items)
-}
-
-// refused waits until the Deployment's pods have been refused for long.
-func (w *world) refused(t *testing.T, namespace, because string) {
-	t.Helper()
-	time.Sleep(backOff)
-	if n := w.pods(t, namespace); n != 0 {
-		t.Fatalf("%d pods were admitted in %s", n, namespace)
-	}
-	var sets appsv1.ReplicaSetList
-	if err := w.client.List(t.Context(), &sets, client.InNamespace(namespace)); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range sets.Items[0].Status.Conditions {
-		if c.Type == appsv1.ReplicaSetReplicaFailure && strings.Contains(c.Message, because) {
-			return
+	out := map[string]int{}
+	for i := range list.Items {
+		if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil {
+			out[owner.Kind]++
 		}
 	}
-	t.Fatalf("the ReplicaSet does not say %q: %+v", because, sets.Items[0].Status.Conditions)
+	return out
 }
 
-// comeBack waits for the pods, and reports how long that took.
-func (w *world) comeBack(t *testing.T, namespace string) {
+// refused waits until pods of all those owners have been refused for long.
+func (w *world) refused(t *testing.T, namespace, because string, owners map[string]int) {
+	t.Helper()
+	time.Sleep(backOff)
+	if n := w.pods(t, namespace); len(n) != 0 {
+		t.Fatalf("pods were admitted in %s: %v", namespace, n)
+	}
+	var events corev1.EventList
+	if err := w.client.List(t.Context(), &events, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]bool{}
+	for i := range events.Items {
+		e := &events.Items[i]
+		if e.Reason == "FailedCreate" && strings.Contains(e.Message, because) {
+			said[e.InvolvedObject.Kind] = true
+		}
+	}
+	for kind := range owners {
+		if !said[kind] {
+			t.Fatalf("the %s in %s does not say that its pods are refused, with %q", kind, namespace, because)
+		}
+	}
+}
+
+// comeBack waits for all pods, and reports how long those of each owner took.
+func (w *world) comeBack(t *testing.T, namespace string, owners map[string]int) {
 	t.Helper()
 	began := time.Now()
-	for w.pods(t, namespace) != 2 {
+	took := map[string]string{}
+	for len(took) < len(owners) {
+		there := w.pods(t, namespace)
+		for kind, want := range owners {
+			if there[kind] == want && took[kind] == "" {
+				took[kind] = fmt.Sprintf("%.1f s", time.Since(began).Seconds())
+			}
+		}
 		if time.Since(began) > soon {
-			t.Fatalf("no pods in %s %s after the reason had gone", namespace, soon)
+			t.Fatalf("%s after the reason had gone there are pods of %v in %s, want %v", soon, there, namespace, owners)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Logf("pods came %.1f s after the reason had gone", time.Since(began).Seconds())
+	t.Logf("after the reason had gone, pods came back in %v", took)
 }
 
 func TestOwnersOfRefusedPodsAreWokenWhenTheReasonIsGone(t *testing.T) {
@@ -190,18 +219,18 @@ func TestOwnersOfRefusedPodsAreWokenWhenTheReasonIsGone(t *testing.T) {
 	expired := bundletest.NewRoot(t, "root", bundletest.From(time.Now().Add(-2*time.Hour), time.Hour))
 	w.publish(t, expired)
 	w.mesh(t)
-	w.deploy(t, "denied")
-	w.refused(t, "denied", "expired at")
+	owners := w.deploy(t, "denied")
+	w.refused(t, "denied", "expired at", owners)
 	w.publish(t, root)
 	// The mesh's injector must be known to write the new bundle: its file's
 	// propagation delay of two seconds is part of the wait.
-	w.comeBack(t, "denied")
+	w.comeBack(t, "denied", owners)
 
 	w.local.Webhook.Kill()
-	w.deploy(t, "unanswered")
-	w.refused(t, "unanswered", "failed calling webhook")
+	owners = w.deploy(t, "unanswered")
+	w.refused(t, "unanswered", "failed calling webhook", owners)
 	if err := w.local.ReviveWebhook(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.comeBack(t, "unanswered")
+	w.comeBack(t, "unanswered", owners)
 }

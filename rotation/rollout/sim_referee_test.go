@@ -212,12 +212,11 @@ func (w *world) windowOpen(c *controller) bool {
 func (w *world) refereeBudget(i int) {
 	all, space, ramped := 1, 1, 1
 	for n := range w.owners {
-		if n == i || !w.inFlight(n, w.begun(i)) {
+		if n == i || !w.inFlight(n, w.begun(i)) || w.goesOn(n, i) {
 			continue
 		}
 		all++
-		// One that began later, without a write, was found to go on.
-		if w.books[n].ours && !w.begun(n).After(w.begun(i)) && !named(rollout.State{Failed: w.mt.state.Failed}, w.owners[n].key) && named(rollout.State{InProgress: w.mt.state.InProgress}, w.owners[n].key) {
+		if w.books[n].ours && !named(rollout.State{Failed: w.mt.state.Failed}, w.owners[n].key) && named(rollout.State{InProgress: w.mt.state.InProgress}, w.owners[n].key) {
 			ramped++
 		}
 		if w.owners[n].key.Namespace == w.owners[i].key.Namespace {
@@ -237,6 +236,12 @@ func (w *world) refereeBudget(i int) {
 	case ramped > ramp && !again:
 		w.foul("canary: %d in flight with %s after %d were done", ramped, w.owners[i].key, done)
 	}
+}
+
+// goesOn says whether a roll was taken up, without a write, after another began:
+// what had come to a halt goes on by itself.
+func (w *world) goesOn(n, i int) bool {
+	return named(rollout.State{InProgress: w.mt.state.InProgress}, w.owners[n].key) && w.begun(n).After(w.begun(i))
 }
 
 // begun is when the roll was decided.
@@ -412,7 +417,7 @@ func (w *world) refereeStore(c *controller) {
 		if e.Failed && e.Reason != v1alpha1.StillStale && !w.givenUp(b) {
 			w.foul("deadline: the roll of %s fails (%s) %s after its last write", e.Key, e.Reason, w.now.Sub(b.lastWrite))
 		}
-		if !e.Failed && b.ours && !b.overlaid && !(w.owners[i].restartsAll() && w.givenUp(b)) {
+		if !e.Failed && b.ours && !b.overlaid && !(w.owners[i].op != notOperated && w.givenUp(b)) {
 			w.foul("done: the roll of %s is said to be done, and in truth it is not", e.Key)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -394,12 +395,15 @@ func (w *world) refereeEnd(rested bool) {
 	if len(w.cfg.windows) > 0 && d.Reason == v1alpha1.OutsideWindow {
 		w.foul("starvation: nothing was rolled in the windows: %s", d.Message)
 	}
-	var left []string
+	var left, starved []string
 	for i := range w.owners {
 		verb, _ := rollout.VerbFor(w.spec(&w.owners[i]), w.policy())
 		for _, n := range w.podsOf(i) {
 			if p := &w.pods[n]; verb != "" && w.goes(p) {
 				left = append(left, fmt.Sprintf("%s(p%d)", w.owners[i].key, p.id))
+				if !w.hindered(i) {
+					starved = left[len(left)-1:]
+				}
 			}
 		}
 	}
@@ -410,29 +414,26 @@ func (w *world) refereeEnd(rested bool) {
 		w.foul("truth: Converged, but stale are %v", left)
 	case len(left) > 0 && w.cfg.heals && !w.exhausted():
 		w.foul("starvation: %v are stale: %s, %s\n%+v", left, d.Reason, d.Message, d.State)
-	case len(left) > 0 && !w.anyBroken() && !w.exhausted():
-		w.foul("starvation: %v are stale although nothing hinders: %s, %s", left, d.Reason, d.Message)
+	case len(starved) > 0 && !w.hindered(0) && !w.anyAsked() && d.Reason != v1alpha1.FailureThresholdExceeded && !w.exhausted():
+		w.foul("starvation: %v is stale although nothing hinders it: %s, %s\n%+v", starved, d.Reason, d.Message, d.State)
 	}
+}
+
+// anyAsked says whether an operator was asked and does not come to the end of it.
+func (w *world) anyAsked() bool {
+	return slices.ContainsFunc(w.owners, func(o simOwner) bool { return o.asked() })
+}
+
+// hindered says whether something keeps the owner from being rolled that nobody
+// puts right: its pods do not become ready, or its user paused it.
+func (w *world) hindered(i int) bool {
+	return w.owners[i].broken || w.owners[i].paused || slices.ContainsFunc(w.pods, func(p simPod) bool { return p.owner == i && p.never })
 }
 
 // exhausted says whether a workload had all its attempts.
 func (w *world) exhausted() bool {
 	for _, f := range w.mt.state.Failed {
 		if f.Reason == v1alpha1.StillStale {
-			return true
-		}
-	}
-	return false
-}
-
-func (w *world) anyBroken() bool {
-	for i := range w.owners {
-		if w.owners[i].broken || w.owners[i].paused {
-			return true
-		}
-	}
-	for i := range w.pods {
-		if w.pods[i].never {
 			return true
 		}
 	}

@@ -126,18 +126,29 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 		if err := k.present(d.Serve); err != nil {
 			return 0, errors.Join(refused, err)
 		}
-		wrote, err := k.publishValidating(ctx, observed.validating, d.Bundle)
-		wroteToo, stampErr := k.publishMutating(ctx, observed.mutating, d.Bundle)
-		if wrote || wroteToo || apierrors.IsConflict(err) || apierrors.IsConflict(stampErr) {
-			continue // what was observed is not so any more
-		}
-		if stampErr = errors.Join(observed.stampErr, stampErr); stampErr != nil {
-			k.log.Error(stampErr, "Registering the stamp failed; pods are judged without it")
+		again, err := k.publish(ctx, observed, d.Bundle)
+		if again {
+			continue
 		}
 		k.report(d)
 		return d.After, errors.Join(refused, err)
 	}
 	return retryAfter, nil
+}
+
+// publish makes every caBundle the given one. It reports whether what was observed
+// is not so any more. What is wrong with the stamp, which no pod waits for, goes to
+// the log.
+func (k *Keeper) publish(ctx context.Context, o observed, caBundle []byte) (again bool, err error) {
+	wrote, err := k.publishValidating(ctx, o.validating, caBundle)
+	wroteToo, stampErr := k.publishMutating(ctx, o.mutating, caBundle)
+	if wrote || wroteToo || apierrors.IsConflict(err) || apierrors.IsConflict(stampErr) {
+		return true, nil
+	}
+	if stampErr = errors.Join(o.stampErr, stampErr); stampErr != nil {
+		k.log.Error(stampErr, "Registering the stamp failed; pods are judged without it")
+	}
+	return false, err
 }
 
 // report says whether this replica is reached: for readiness, and for the stamp,

@@ -460,6 +460,19 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.pass(8*time.Minute).next(), v1alpha1.CanaryInFlight)
 			s.want(s.pass(8*time.Minute).next(), v1alpha1.CanaryInFlight)
 		},
+		"pods that are to go since do not hide the progress of the rest": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)))
+			s.next()
+			w := s.workload("x")
+			old := w.StalePods
+			w.StalePods = old[:1]
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			w.StalePods, w.Terminating = slices.Concat(old[1:], pods("y", noon.Add(-time.Hour), 1)), 1 // those of a node that was away
+			s.want(s.pass(8*time.Minute).next(), v1alpha1.CanaryInFlight)
+			w.StalePods, w.Terminating = old[1:], 0
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+			s.want(s.pass(9*time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-1")
+		},
 		"what comes back stale does not hide the progress of the rest": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict), func(w *rollout.Workload) {
 				w.StalePods = pods("x", noon.Add(-time.Hour), 3)

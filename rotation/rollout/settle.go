@@ -59,8 +59,13 @@ const forgetUnseen = time.Minute
 
 // follow notes what was observed of a roll since the last decision.
 func (p *planner) follow(w *Workload, r *Roll) {
-	if n := p.left(w, r); n < r.Left {
+	switch n := p.left(w, r); {
+	case n < r.Left:
 		r.Left, r.ProgressAt = n, p.now
+	case n/toReplace > r.Left/toReplace:
+		// More pods are to go than were left, as when a node came back: each that
+		// goes is progress again.
+		r.Left = n
 	}
 	if !w.Owner.ByPods { // of the others see reckon
 		r.Pods = max(r.Pods, w.Pods)

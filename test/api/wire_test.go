@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/kubernetes"
@@ -34,6 +35,7 @@ func testWire(t *testing.T, s server) {
 	t.Run("every default is a value that may be chosen", func(t *testing.T) { testDefaults(t, s) })
 	t.Run("a full status is kept", func(t *testing.T) { testStatus(t, s) })
 	t.Run("a full status of a rotation is kept", func(t *testing.T) { testRotationStatus(t, s) })
+	t.Run("a status of unknown words is refused", func(t *testing.T) { testStatusWords(t, s) })
 	t.Run("a status list over its cap is refused", func(t *testing.T) {
 		mt := created(t, s)
 		for range v1alpha1.MaxBlocked + 1 {
@@ -96,14 +98,14 @@ func testStatus(t *testing.T, s server) {
 	}
 }
 
-// testRotationStatus sets every field of an AnchorRotation's status.
-func testRotationStatus(t *testing.T, s server) {
+// fullRotationStatus sets every field of an AnchorRotation's status.
+func fullRotationStatus() v1alpha1.AnchorRotationStatus {
 	at := metav1.NewTime(time.Unix(1_800_000_000, 0))
 	certificate := &v1alpha1.RotationCertificate{
 		Fingerprint: strings.Repeat("b", 64), Subject: "CN=root", NotBefore: &at, NotAfter: &at,
 		CertificateRef: &v1alpha1.ObjectRef{Namespace: "a", Name: "b"}, CertificateUID: "u", Revision: 3, SecretName: "c",
 	}
-	status := v1alpha1.AnchorRotationStatus{
+	return v1alpha1.AnchorRotationStatus{
 		ObservedGeneration: 1, FromAnchor: certificate, ToAnchor: certificate, IssuerBefore: certificate, IssuerInUseAt: &at,
 		Progress: "12/40 workloads",
 		Path:     v1alpha1.PathRotate, SwitchIntendedAt: &at, IssuerSwitchedAt: &at, AbortedFrom: v1alpha1.PhaseWiden,
@@ -117,14 +119,14 @@ func testRotationStatus(t *testing.T, s server) {
 			Type: v1alpha1.ConditionProgressing, Status: metav1.ConditionTrue, Reason: string(v1alpha1.PhaseWiden), LastTransitionTime: at,
 		}},
 	}
+}
+
+func testRotationStatus(t *testing.T, s server) {
+	status := fullRotationStatus()
 	for _, path := range unset("status", reflect.ValueOf(status)) {
 		t.Errorf("%s is unset", path)
 	}
-	o := s.create(t, object(t, v1alpha1.AnchorRotationKind, "run", `{meshTrustRef: {name: mesh}}`))
-	typed := &v1alpha1.AnchorRotation{Status: status}
-	typed.APIVersion, typed.Kind = o.GetAPIVersion(), o.GetKind()
-	o.Object["status"] = asSent(t, typed).Object["status"]
-	answer, err := s.resource(o.GetKind()).UpdateStatus(t.Context(), o, metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict})
+	answer, err := updateRotation(t, s, status)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +137,29 @@ func testRotationStatus(t *testing.T, s server) {
 	if diff := cmp.Diff(status, kept.Status); diff != "" {
 		t.Errorf("status (-sent +kept):\n%s", diff)
 	}
+}
+
+// updateRotation gives a new AnchorRotation a status.
+func updateRotation(t *testing.T, s server, status v1alpha1.AnchorRotationStatus) (*unstructured.Unstructured, error) {
+	t.Helper()
+	o := s.create(t, object(t, v1alpha1.AnchorRotationKind, "run", `{meshTrustRef: {name: mesh}}`))
+	typed := &v1alpha1.AnchorRotation{Status: status}
+	typed.APIVersion, typed.Kind = o.GetAPIVersion(), o.GetKind()
+	o.Object["status"] = asSent(t, typed).Object["status"]
+	return s.resource(o.GetKind()).UpdateStatus(t.Context(), o, metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict})
+}
+
+// testStatusWords writes words that no reader of a status would know.
+func testStatusWords(t *testing.T, s server) {
+	status := fullRotationStatus()
+	status.Path, status.AbortedFrom, status.Steps[0].Phase = "Detour", "Limbo", "Nap"
+	_, err := updateRotation(t, s, status)
+	refused(t, err, `status.path: Unsupported value: "Detour"`, `status.abortedFrom: Unsupported value: "Limbo"`, `status.steps[0].phase: Unsupported value: "Nap"`)
+	mt := created(t, s)
+	mt.Status = fullStatus()
+	mt.Status.Rollout.InProgress[0].Verb = "Delete"
+	_, err = s.resource(mt.Kind).UpdateStatus(t.Context(), asSent(t, mt), metav1.UpdateOptions{})
+	refused(t, err, `status.rollout.inProgress[0].verb: Unsupported value: "Delete": supported values: "Restart", "Evict", "RestartAt", "Annotate"`)
 }
 
 // fullStatus sets every field of a MeshTrust's status.

@@ -188,16 +188,21 @@ func (p *planner) sweep() {
 	if p.facts.Policy.inPlace() || p.view.newest == nil {
 		return
 	}
-	spare := p.spare()
+	outlived := p.passedOver
+	if spare := p.spare(); !p.active() {
+		outlived = func(c *Certificate) bool { return c.Generation < p.view.newest.Generation && c != spare }
+	}
 	for i := range p.facts.Anchors {
 		c := &p.facts.Anchors[i]
-		if c.Generation == 0 || c.Labelled || supplies(&p.facts, c) || c.Issuing {
-			continue
-		}
-		if p.active() && p.passedOver(c) || !p.active() && c.Generation < p.view.newest.Generation && c != spare {
+		if p.unused(c) && outlived(c) {
 			p.standing = append(p.standing, onCertificate(DeleteAnchor, c, false))
 		}
 	}
+}
+
+// unused reports whether nothing is left of a generation but its key.
+func (p *planner) unused(c *Certificate) bool {
+	return c.Generation != 0 && !c.Labelled && !c.Issuing && !supplies(&p.facts, c)
 }
 
 // passedOver reports whether a generation is that of an aborted run, between the

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
 )
 
 // AfterFence is how long after the fence the pods are listed that gate I1
@@ -95,18 +96,29 @@ func (p *planner) mayTurn(to *Replaced) bool {
 		return p.wait(flight.Reason, flight.Message)
 	}
 	switch {
-	case !p.facts.Bundle.Set.Contains(fp):
-		return p.wait(v1alpha1.WaitingForBundle, "the published bundle does not hold the anchor "+fp.Short())
-	case p.sourceless(p.state.From) || p.sourceless(p.state.To):
-		return p.wait(v1alpha1.WaitingForBundle, "an anchor of this run is in the bundle, and nothing brings it any more: its generation is labelled first")
-	case p.oldIsGone():
-		return p.wait(v1alpha1.WaitingForBundle, "the old anchor is gone from the published bundle, and leaves chain to it: it is put back first")
+	case !p.brought(fp):
+		return false
 	case !p.approved(v1alpha1.GateSwitchIssuer):
 		return p.block(v1alpha1.ApprovalRequired, "trusted from outside: "+p.externals()+"; add an approval for the gate SwitchIssuer when they trust the new anchor too")
 	case p.hopeless():
 		return p.live() // I1 protects nothing
 	default:
 		return p.settled() && p.trustedBy(to) && p.live()
+	}
+}
+
+// brought reports whether the bundle holds what it must when an anchor signs, and
+// will.
+func (p *planner) brought(fp bundle.Fingerprint) bool {
+	switch {
+	case !p.facts.Bundle.Set.Contains(fp):
+		return p.wait(v1alpha1.WaitingForBundle, "the published bundle does not hold the anchor "+fp.Short())
+	case p.sourceless(p.state.From) || p.sourceless(p.state.To):
+		return p.wait(v1alpha1.WaitingForBundle, "an anchor of this run is in the bundle, and nothing brings it any more: its generation is labelled first")
+	case p.oldIsGone():
+		return p.wait(v1alpha1.WaitingForBundle, "the old anchor is gone from the published bundle, and leaves chain to it: it is put back first")
+	default:
+		return true
 	}
 }
 

@@ -69,10 +69,15 @@ func (p *planner) nextEviction(w *Workload, r *Roll) (Pod, string) {
 	if p.rollsOn(w) && !holdsUp {
 		return Pod{}, "waiting for its own rollout to end"
 	}
-	if next.Ready && (w.Ready < w.Pods || w.Pods < expected(w, r) || !available(w)) {
+	if next.Ready && !allServe(w, r) {
 		return Pod{}, "waiting for its other pods to be there and ready"
 	}
 	return next, ""
+}
+
+// allServe reports whether all pods are there and ready.
+func allServe(w *Workload, r *Roll) bool {
+	return w.Ready >= w.Pods && w.Pods >= expected(w, r) && available(w)
 }
 
 // toEvict returns the pods that the roll is still to evict.

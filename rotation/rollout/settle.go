@@ -59,17 +59,7 @@ const forgetUnseen = time.Minute
 
 // follow notes what was observed of a roll since the last decision.
 func (p *planner) follow(w *Workload, r *Roll) {
-	switch n := p.left(w, r); {
-	case n < r.Left:
-		r.Left, r.ProgressAt = n, p.now
-	case n/toReplace > r.Left/toReplace:
-		// More pods are to go than were left, as when a node came back: each that
-		// goes is progress again.
-		r.Left = n
-	}
-	if !w.Owner.ByPods { // of the others see reckon
-		r.Pods = max(r.Pods, w.Pods)
-	}
+	p.followPods(w, r)
 	if r.Verb == v1alpha1.VerbEvict || w.Owner.Lags {
 		return
 	}
@@ -86,6 +76,21 @@ func (p *planner) follow(w *Workload, r *Roll) {
 	case w.Verb == v1alpha1.VerbEvict:
 		// Nothing was written yet, and the user prefers eviction by now.
 		r.Verb = w.Verb
+	}
+}
+
+// followPods notes how far a roll has come, and how many pods it answers for.
+func (p *planner) followPods(w *Workload, r *Roll) {
+	switch n := p.left(w, r); {
+	case n < r.Left:
+		r.Left, r.ProgressAt = n, p.now
+	case n/toReplace > r.Left/toReplace:
+		// More pods are to go than were left, as when a node came back: each that
+		// goes is progress again.
+		r.Left = n
+	}
+	if !w.Owner.ByPods { // of the others see reckon
+		r.Pods = max(r.Pods, w.Pods)
 	}
 }
 

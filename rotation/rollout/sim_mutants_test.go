@@ -23,6 +23,7 @@ func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 		"rollouts that others began count":                         noOwnRollouts,
 		"an operator is through when all pods are replaced":        noOldest,
 		"a pod that is missing is waited for":                      noMissing,
+		"a roll for old leaves is no attempt":                      noLeaves,
 	}
 	for name, rule := range rules {
 		t.Run(name, func(t *testing.T) {

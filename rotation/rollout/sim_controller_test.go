@@ -396,6 +396,11 @@ func (c *controller) mark(w *world, i int, a rollout.Action) {
 		o.mark, o.markAt = mark, w.now
 		o.retemplate()
 		w.dirty = true
+		// Pods of a time that the bundle was in force before are of the template
+		// already, and are not replaced by it.
+		w.books[i].staleBack = slices.ContainsFunc(w.pods, func(p simPod) bool {
+			return p.owner == i && !p.terminating && p.mark == mark && p.rev == o.rev && w.stale(&p)
+		})
 		if o.gitops {
 			o.revertAt = w.now.Add(w.between(0, 30*time.Second))
 		}

@@ -12,7 +12,7 @@ type RolloutSpec struct {
 	Paused bool `json:"paused,omitempty"`
 
 	// maxConcurrent is how many workloads roll at a time: a count, or a percent
-	// of the mesh's workloads, rounded up (10%).
+	// of the mesh's workloads of kinds that are rolled, rounded up (10%).
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1 && self <= 500",message="write a count of workloads from 1 to 500, or a percent from \"1%\" to \"100%\"; to stop rolling set paused: true"
 	MaxConcurrent *intstr.IntOrString `json:"maxConcurrent,omitempty"`

@@ -269,9 +269,10 @@ func TestNothingIsWrittenOnceAWindowHasClosedByTheClock(t *testing.T) {
 	for _, w := range all {
 		opened := w.at.Truncate(time.Minute)
 		used[opened] = true
-		// It was decided while the window was open; the write comes a moment later,
-		// when the workload was read once more.
-		if since := w.at.Sub(opened); since > lasts+time.Second {
+		// It was decided while the window was open. The write comes when the workload
+		// was read once more, within the five seconds for which a decision holds; on
+		// an idle machine it is a moment.
+		if since := w.at.Sub(opened); since > lasts+5*time.Second {
 			t.Errorf("%s was written to %s after a window had opened, want within %s", w.what, since, lasts)
 		}
 	}

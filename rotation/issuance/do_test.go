@@ -63,9 +63,10 @@ func TestAnActionThatCannotBeCarriedOutIsAnErrorAndNoConflict(t *testing.T) {
 		change func(w *world)
 		want   string
 	}{
-		"no rotation":         {v1alpha1.LayoutGenerations, lifecycle.Action{Verb: lifecycle.Renew}, func(w *world) { w.mt.Spec.Rotation = nil }, "has no spec.rotation"},
-		"no verb":             {v1alpha1.LayoutGenerations, lifecycle.Action{Verb: "Dance"}, func(*world) {}, "no such verb"},
-		"a bundle made empty": {v1alpha1.LayoutGenerations, lifecycle.Action{Verb: lifecycle.WriteBundle}, func(*world) {}, "must not be emptied"},
+		"no rotation":          {v1alpha1.LayoutGenerations, lifecycle.Action{Verb: lifecycle.Renew}, func(w *world) { w.mt.Spec.Rotation = nil }, "has no spec.rotation"},
+		"no verb":              {v1alpha1.LayoutGenerations, lifecycle.Action{Verb: "Dance"}, func(*world) {}, "no such verb"},
+		"a bundle made empty":  {v1alpha1.LayoutGenerations, lifecycle.Action{Verb: lifecycle.WriteBundle}, func(*world) {}, "must not be emptied"},
+		"a carrier made empty": {v1alpha1.LayoutGenerations, lifecycle.Action{Verb: lifecycle.WriteCarrier, ResourceVersion: "1"}, func(*world) {}, "must not be emptied"},
 		"a carrier where there is none": {v1alpha1.LayoutGenerations, lifecycle.Action{Verb: lifecycle.WriteCarrier}, func(w *world) {
 			w.mt.Spec.Rotation.BundleWriter = v1alpha1.BundleWriterReanchor
 		}, "no Secret for carried anchors"},

@@ -167,7 +167,7 @@ func generationRights(mesh string, r *v1alpha1.RotationSpec) []right {
 		out = append(out, self)
 	}
 	if ref, ok := carrierRef(mesh, r); ok {
-		out = append(out, right{kind: secretKind, namespace: ref.Namespace, name: ref.Name, verbs: []string{"get", "create", "patch", "delete"}})
+		out = append(out, right{kind: secretKind, namespace: ref.Namespace, name: ref.Name, verbs: []string{"get", "create", "patch"}})
 	}
 	return out
 }

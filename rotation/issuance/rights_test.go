@@ -71,7 +71,7 @@ subjects:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
-  name: reanchor-rotation-4507997b
+  name: reanchor-rotation-5005279a
   namespace: cert-manager
 rules:
 - apiGroups:
@@ -84,17 +84,16 @@ rules:
   - get
   - create
   - patch
-  - delete
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata:
-  name: reanchor-rotation-4507997b
+  name: reanchor-rotation-5005279a
   namespace: cert-manager
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
-  name: reanchor-rotation-4507997b
+  name: reanchor-rotation-5005279a
 subjects:
 - kind: ServiceAccount
   name: reanchor-controller
@@ -150,7 +149,7 @@ subjects:
 		"with the names that the MeshTrust gives, or apply the YAML that the controller has logged, " +
 		"which binds them to ServiceAccount reanchor-system/reanchor-controller; missing: " +
 		"patch clusterissuers linkerd-identity-issuer; " +
-		"get, create, patch, delete secrets linkerd-anchor-carried in cert-manager; " +
+		"get, create, patch secrets linkerd-anchor-carried in cert-manager; " +
 		"list certificaterequests in shop; patch certificates other in shop; patch certificates/status other in shop"
 	if diff := cmp.Diff(advice, got.Advice); diff != "" {
 		t.Errorf("advice (-want +got):\n%s", diff)

@@ -54,19 +54,17 @@ func (w *writing) writeArchive(ctx context.Context) error {
 	return w.patch(ctx, o, map[string]any{"data": map[string]any{archiveKey(w.mesh): value}})
 }
 
-// writeCarrier writes the Secret for anchors that no other source brings. In
-// place it is a named source, without which trust-manager publishes nothing any
-// more, so it is neither emptied nor deleted.
+// writeCarrier writes the Secret of anchors that must not depend on another
+// source. It is neither emptied nor deleted: what signs is always in it, and of a
+// source that is empty, or named and missing, trust-manager makes no bundle.
 func (w *writing) writeCarrier(ctx context.Context) error {
 	ref, ok := carrierRef(w.mesh, w.rotation)
 	inPlace := w.rotation.Layout == v1alpha1.LayoutInPlace
 	switch {
 	case !ok:
 		return fmt.Errorf("this layout has no Secret for carried anchors")
-	case w.Set.Empty() && inPlace:
-		return fmt.Errorf("%s must not be emptied: without it trust-manager publishes nothing", describe(secretKind, ref.Namespace, ref.Name))
 	case w.Set.Empty():
-		return w.dropCarrier(ctx, ref)
+		return fmt.Errorf("%s must not be emptied: without it trust-manager publishes nothing", describe(secretKind, ref.Namespace, ref.Name))
 	}
 	pem, err := whole(w.Set)
 	if err != nil {
@@ -103,17 +101,6 @@ func (w *writing) rewriteCarrier(ctx context.Context, ref v1alpha1.ObjectRef, co
 	data[certificateKey] = content["data"].(map[string]any)[certificateKey]
 	content["data"] = data
 	return w.patch(ctx, o, content)
-}
-
-func (w *writing) dropCarrier(ctx context.Context, ref v1alpha1.ObjectRef) error {
-	if w.ResourceVersion == "" {
-		return nil
-	}
-	o, err := w.located(ctx, secretKind, ref.Namespace, ref.Name)
-	if err != nil {
-		return err
-	}
-	return w.delete(ctx, o)
 }
 
 // writeBundle applies the key of the published object that holds the bundle.

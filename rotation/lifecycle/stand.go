@@ -126,7 +126,7 @@ func (p *planner) carry(needed bundle.Set) {
 	have := p.facts.Carrier.Set
 	idle := have.Intersect(p.view.own).ExpiredAt(p.now).Minus(needed)
 	want := have.Union(needed.Minus(p.supplied())).Minus(idle).Minus(p.drop)
-	if want.Equal(have) && p.facts.Carrier.ResourceVersion != "" || want.Empty() && (p.facts.Policy.inPlace() || have.Empty()) {
+	if want.Empty() || want.Equal(have) && p.facts.Carrier.ResourceVersion != "" {
 		return
 	}
 	p.standing = append(p.standing, Action{Verb: WriteCarrier, Set: want, ResourceVersion: p.facts.Carrier.ResourceVersion})

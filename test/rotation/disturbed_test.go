@@ -79,7 +79,14 @@ func certManagerDown(t *testing.T) {
 	w := newWorld(t, smallGenerations("cert-manager-down"), nil)
 	w.rotate()
 	w.awaitPhase(long, v1alpha1.PhaseSwitchIssuer)
-	w.down(lab.CertManager)
+	old := patiently(w, w.pointsAt)
+	w.down(lab.CertManager, func() error {
+		now, err := w.pointsAt(t.Context())
+		if err == nil && now == old {
+			err = errors.New("the issuer is not to be renewed yet")
+		}
+		return errors.Join(err, w.unswitched())
+	})
 	w.complete(long)
 	w.rotated()
 }
@@ -89,17 +96,24 @@ func trustManagerDown(t *testing.T) {
 	w := newWorld(t, smallGenerations("trust-manager-down"), nil)
 	w.rotate()
 	w.awaitPhase(long, v1alpha1.PhaseNewAnchor)
-	w.down(lab.TrustManager)
+	w.down(lab.TrustManager, func() error {
+		run, err := w.run(t.Context())
+		if err == nil && phases(run)[len(run.Status.Steps)-1] != v1alpha1.PhaseWiden {
+			err = errors.New("the bundle is not to be widened yet")
+		}
+		return errors.Join(err, w.published(w.before))
+	})
 	w.complete(long)
 	w.rotated()
 }
 
-// down takes a component away for a minute.
-func (w *world) down(c lab.Component) {
+// down takes a component away for a minute, at the end of which it is missed.
+func (w *world) down(c lab.Component, missed func() error) {
 	w.Helper()
 	w.check(env.lab.Kill(c))
+	defer func() { w.check(env.lab.StartComponent(c)) }()
 	time.Sleep(time.Minute)
-	w.check(env.lab.StartComponent(c))
+	w.eventually(2*time.Minute, missed)
 }
 
 // sleeper is stopped in its tracks while its write is under way that switches the

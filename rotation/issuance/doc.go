@@ -17,7 +17,8 @@
 // lasts; after a restart, or where requests were not restored from a backup, the
 // certificate is recognised by its dates, which cert-manager copies from the
 // Secret into status.notBefore and status.notAfter, among the anchors that are at
-// hand and the issuer in the MeshTrust's status. Otherwise it is unknown.
+// hand and the issuer in the MeshTrust's status. Otherwise it is unknown. Who
+// signed it is one of those anchors, or else what the request's status.ca says.
 //
 // A request of the next revision that is signed already does not count: until
 // status.revision says so, the Secret may hold the older certificate.

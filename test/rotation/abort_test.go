@@ -26,23 +26,23 @@ func (w *world) publishedStill(before linkerd.Anchors) error {
 
 // aborts are rotations that are given up, from every phase before Narrow.
 func aborts() []scenario {
-	var out []scenario
+	out := []scenario{
+		{"an abort in Rolling, InPlace, of a bundle that Reanchor writes, ends on the old anchor", func(t *testing.T) {
+			aborted(t, v1alpha1.LayoutInPlace, v1alpha1.PhaseRolling, v1alpha1.BundleWriterReanchor)
+		}},
+		{"an abort in DrainLeaves, Generations, of a bundle that Reanchor writes, ends on the old anchor", func(t *testing.T) {
+			aborted(t, v1alpha1.LayoutGenerations, v1alpha1.PhaseDrainLeaves, v1alpha1.BundleWriterReanchor)
+		}},
+	}
 	for _, phase := range []v1alpha1.Phase{
-		v1alpha1.PhaseDrainLeaves, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseRolling, v1alpha1.PhaseWiden, "",
+		v1alpha1.PhaseRolling, v1alpha1.PhaseDrainLeaves, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseWiden, "",
 	} {
 		for _, layout := range []v1alpha1.Layout{v1alpha1.LayoutGenerations, v1alpha1.LayoutInPlace} {
 			name := fmt.Sprintf("an abort in %s, %s, ends on the old anchor", cmp.Or(phase, "its first seconds"), layout)
 			out = append(out, scenario{name, func(t *testing.T) { aborted(t, layout, phase, "") }})
 		}
 	}
-	return append(out,
-		scenario{"an abort in DrainLeaves, Generations, of a bundle that Reanchor writes, ends on the old anchor", func(t *testing.T) {
-			aborted(t, v1alpha1.LayoutGenerations, v1alpha1.PhaseDrainLeaves, v1alpha1.BundleWriterReanchor)
-		}},
-		scenario{"an abort in Rolling, InPlace, of a bundle that Reanchor writes, ends on the old anchor", func(t *testing.T) {
-			aborted(t, v1alpha1.LayoutInPlace, v1alpha1.PhaseRolling, v1alpha1.BundleWriterReanchor)
-		}},
-	)
+	return out
 }
 
 func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase, writer v1alpha1.BundleWriter) {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/funcr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
@@ -24,6 +23,7 @@ import (
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/webhook"
 	"github.com/reanchor/reanchor/webhook/serving"
+	"github.com/reanchor/reanchor/webhook/webhooktest"
 )
 
 // apiServer is as much of an API server as a replica needs that reads no cluster
@@ -324,8 +324,8 @@ func TestAWarningOfTheAPIServerThatQuotesACertificateIsNotTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			address := freeAddress(t)
 			listen(t, address, &apiServer{kubernetes: "v1.36.0", warning: tc.warning})
-			var log lines
-			r := begin(t, address, "", funcr.New(log.add, funcr.Options{Verbosity: 9}))
+			var log webhooktest.Log
+			r := begin(t, address, "", log.Logger(9))
 			r.says(t, "install Reanchor's CRDs first")
 			text := log.String()
 			if !strings.Contains(text, tc.says) || strings.Contains(text, "BEGIN CERT") || strings.Contains(text, "refused tomorrow") {
@@ -345,22 +345,4 @@ func writePair(t *testing.T, g serving.Generation) string {
 		}
 	}
 	return dir
-}
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) add(prefix, args string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.WriteString(prefix + " " + args + "\n")
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

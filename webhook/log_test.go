@@ -6,11 +6,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
+	"github.com/reanchor/reanchor/webhook/webhooktest"
 )
 
 // An operator reads verbosity 0. A handler that panics must be found there; that
@@ -18,9 +17,9 @@ import (
 func TestAPanicIsInTheLogThatOperatorsRead(t *testing.T) {
 	for name, http2 := range map[string]bool{"over HTTP/1.1": false, "over HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
-			var log operatorsLog
+			var log webhooktest.Log
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("index out of range") }))
-			server.Config.ErrorLog = newErrorLog(funcr.New(log.add, funcr.Options{}))
+			server.Config.ErrorLog = newErrorLog(log.Logger(0))
 			server.EnableHTTP2 = http2
 			server.StartTLS()
 			defer server.Close()
@@ -50,9 +49,9 @@ func TestAPanicIsInTheLogThatOperatorsRead(t *testing.T) {
 }
 
 func TestABrokenConnectionIsInTheLogOfThoseWhoLook(t *testing.T) {
-	var log operatorsLog
+	var log webhooktest.Log
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = newErrorLog(funcr.New(log.add, funcr.Options{Verbosity: 1}))
+	server.Config.ErrorLog = newErrorLog(log.Logger(1))
 	server.StartTLS()
 	defer server.Close()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -68,22 +67,4 @@ func TestABrokenConnectionIsInTheLogOfThoseWhoLook(t *testing.T) {
 			t.Fatalf("it is not: %s", log.String())
 		}
 	}
-}
-
-// operatorsLog may be read while it is written.
-type operatorsLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *operatorsLog) add(prefix, args string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.WriteString(prefix + " " + args + "\n")
-}
-
-func (l *operatorsLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/funcr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +21,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/reanchor/reanchor/webhook/serving"
+	"github.com/reanchor/reanchor/webhook/webhooktest"
 )
 
 // Resources that a refusal is about.
@@ -162,8 +162,8 @@ func TestASecretThatCannotBeWrittenStopsNothingElse(t *testing.T) {
 // comes second must not take itself for unreachable.
 func TestAReplicaThatComesSecondLooksAgain(t *testing.T) {
 	client := fake.NewClientset(configurations(nil)...)
-	var log lines
-	k := run(t, client, serving.Options{}, funcr.New(log.add, funcr.Options{}))
+	var log webhooktest.Log
+	k := run(t, client, serving.Options{}, log.Logger(0))
 	readiness(t, k, "")
 	gvr := admissionregistrationv1.SchemeGroupVersion.WithResource(validatingResource)
 	var lost atomic.Bool
@@ -231,8 +231,8 @@ func TestTheLogDoesNotQuoteAKeyThatWasRefused(t *testing.T) {
 					quoted.Store(text)
 					return true, nil, apierrors.NewForbidden(a.GetResource().GroupResource(), "tls", errors.New("the policy refuses: "+text))
 				})
-				var log lines
-				run(t, client, serving.Options{}, funcr.New(log.add, funcr.Options{Verbosity: 9}))
+				var log webhooktest.Log
+				run(t, client, serving.Options{}, log.Logger(9))
 				until(t, "the refusal is in the log", func() bool {
 					return strings.Contains(log.String(), "the serving certificate's Secret") && strings.Contains(strings.ToLower(log.String()), "forbidden")
 				})
@@ -243,22 +243,4 @@ func TestTheLogDoesNotQuoteAKeyThatWasRefused(t *testing.T) {
 			})
 		}
 	}
-}
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) add(prefix, args string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.WriteString(prefix + " " + args + "\n")
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -17,20 +17,14 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
-	"github.com/reanchor/reanchor/hack/lab/identity"
 	"github.com/reanchor/reanchor/hack/local"
 )
 
 //go:embed certificates.yaml
 var certificatesYAML string
-
-//go:embed bundle.yaml
-var bundleYAML string
 
 // createCertificates lets cert-manager issue anchor and issuer.
 func (m *Mesh) createCertificates(ctx context.Context) error {
@@ -45,80 +39,6 @@ func (m *Mesh) createCertificates(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// createBundle publishes the anchor.
-func (m *Mesh) createBundle(ctx context.Context) error {
-	if m.options.Foreign {
-		var err error
-		if m.foreign, err = newRoot("root.elsewhere.example"); err != nil {
-			return err
-		}
-	}
-	if err := m.createBundleObject(ctx); err != nil {
-		return err
-	}
-	anchor, err := m.Anchor(ctx)
-	if err != nil {
-		return err
-	}
-	err = await(ctx, "the published bundle", func(ctx context.Context) error {
-		published, err := m.Published(ctx)
-		switch {
-		case err != nil:
-			return err
-		case !published.Has(anchor) || m.foreign != "" && len(published) != 2:
-			return fmt.Errorf("it holds %s", published)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	// In an old mesh what runs has surely read what is published.
-	return season(ctx, m.options.Times.File+time.Second)
-}
-
-func season(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}
-
-func (m *Mesh) createBundleObject(ctx context.Context) error {
-	switch {
-	case m.options.Writer == v1alpha1.BundleWriterReanchor:
-		return m.publishPlain(ctx)
-	case !m.generations():
-		if err := m.KeepPrevious(ctx); err != nil {
-			return err
-		}
-	}
-	return m.apply(ctx, bundleYAML)
-}
-
-// publishPlain writes the bundle as an installation without trust-manager has it.
-func (m *Mesh) publishPlain(ctx context.Context) error {
-	secret, err := m.secret(ctx, m.AnchorKey())
-	if err != nil {
-		return err
-	}
-	cm := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: m.Mesh, Name: m.Bundle},
-		Data:       map[string]string{identity.BundleKey: string(secret.Data[corev1.TLSCertKey]) + m.foreign},
-	}
-	if err := m.Client.Create(ctx, cm); err != nil {
-		return fmt.Errorf("publishing the bundle: %w", err)
-	}
-	// Handed over: nobody owns it.
-	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"managedFields":[{}]}}`))
-	if err := m.Client.Patch(ctx, cm, patch); err != nil {
-		return fmt.Errorf("handing the bundle over: %w", err)
 	}
 	return nil
 }
@@ -187,20 +107,6 @@ func (m *Mesh) secret(ctx context.Context, key client.ObjectKey) (*corev1.Secret
 		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
 	return &s, nil
-}
-
-// KeepPrevious copies type and data of the anchor's Secret over the previous
-// one, as the documentation has it done by hand.
-func (m *Mesh) KeepPrevious(ctx context.Context) error {
-	anchor, err := m.secret(ctx, m.AnchorKey())
-	if err != nil {
-		return err
-	}
-	kept := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: TrustNamespace, Name: m.Previous}, Type: anchor.Type, Data: anchor.Data}
-	if err := m.Client.Create(ctx, kept); err != nil {
-		return fmt.Errorf("keeping the anchor: %w", err)
-	}
-	return nil
 }
 
 // certificates are those of a Secret's tls.crt, at least one.

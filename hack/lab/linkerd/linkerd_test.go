@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -145,6 +146,11 @@ func TestMeshesSideBySide(t *testing.T) {
 			t.Errorf("a bundle was narrowed that nobody touched: %+v", n)
 		}
 	})
+	t.Run("a cert-manager that issues the anchor twice gives a mesh with one anchor", func(t *testing.T) {
+		for name, layout := range map[string]v1alpha1.Layout{"twice": v1alpha1.LayoutInPlace, "twice-new": v1alpha1.LayoutGenerations} {
+			issuedTwice(t, l, inPlace.Client, linkerd.Options{Kubelet: k, Name: name, Layout: layout, Times: linkerd.Times{File: 3 * time.Second}})
+		}
+	})
 	t.Run("no handshake has failed", func(t *testing.T) {
 		for _, m := range []*linkerd.Mesh{inPlace, generations, plain} {
 			if s := m.Score(); s.Failed != 0 || s.Handshakes < 100 {
@@ -152,6 +158,36 @@ func TestMeshesSideBySide(t *testing.T) {
 			}
 		}
 	})
+}
+
+// issuedTwice has the anchor issued again when it has just been published.
+func issuedTwice(t *testing.T, l *lab.Lab, c client.Client, o linkerd.Options) {
+	t.Helper()
+	names := linkerd.NamesOf(o.Name)
+	renewed := make(chan error, 1)
+	go func() {
+		cm := client.ObjectKey{Namespace: names.Mesh, Name: names.Bundle}
+		for c.Get(t.Context(), cm, &corev1.ConfigMap{}) != nil && t.Context().Err() == nil {
+			time.Sleep(100 * time.Millisecond)
+		}
+		renewed <- linkerd.Renew(t.Context(), c, client.ObjectKey{Namespace: linkerd.TrustNamespace, Name: names.Anchor})
+	}()
+	m := start(t, l, o)
+	check(t, <-renewed)
+	anchor, err := m.Anchor(t.Context())
+	check(t, err)
+	published, err := m.Published(t.Context())
+	check(t, err)
+	signer, err := m.SignedBy(t.Context())
+	check(t, err)
+	if len(published) != 1 || !published.Has(anchor) || signer != anchor {
+		t.Errorf("%s publishes %s, its anchor is %.8s and its issuer is signed by %.8s", m.Mesh, published, anchor, signer)
+	}
+	u := linkerd.Certificate()
+	check(t, c.Get(t.Context(), m.AnchorKey(), u))
+	if revision, _, _ := unstructured.NestedInt64(u.Object, "status", "revision"); revision < 2 {
+		t.Errorf("the anchor is of revision %d, want it issued twice", revision)
+	}
 }
 
 // restart changes a Deployment's template.

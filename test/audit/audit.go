@@ -1,6 +1,7 @@
-// Package audit tells which permissions a service account really used while
-// tests ran, from the audit log of their API server. A permission that whole
-// scenarios never used is one too many: whoever steals the account has it.
+// Package audit tells what a service account really did while tests ran, from
+// the audit log of their API server: which permissions it used, since one that
+// whole scenarios never used is one too many (whoever steals the account has it);
+// and what it asked for in a while in which it must not write.
 package audit
 
 import (
@@ -17,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -67,11 +69,15 @@ func (p Permission) String() string {
 
 // event is as much of an audit event as is needed.
 type event struct {
-	Verb      string `json:"verb"`
-	ObjectRef *struct {
+	Verb                     string    `json:"verb"`
+	RequestURI               string    `json:"requestURI"`
+	RequestReceivedTimestamp time.Time `json:"requestReceivedTimestamp"`
+	ObjectRef                *struct {
 		Resource    string `json:"resource"`
 		APIGroup    string `json:"apiGroup"`
 		Subresource string `json:"subresource"`
+		Namespace   string `json:"namespace"`
+		Name        string `json:"name"`
 	} `json:"objectRef"`
 	ResponseStatus *struct {
 		Code int `json:"code"`
@@ -116,11 +122,7 @@ func (e *event) permission() (Permission, bool) {
 	if role == nil || e.ObjectRef == nil || e.Annotations["authorization.k8s.io/decision"] != "allow" {
 		return Permission{}, false
 	}
-	resource := e.ObjectRef.Resource
-	if e.ObjectRef.Subresource != "" {
-		resource += "/" + e.ObjectRef.Subresource
-	}
-	return Permission{strings.ReplaceAll(role[1], `"`, ""), e.ObjectRef.APIGroup, resource, e.Verb}, true
+	return Permission{strings.ReplaceAll(role[1], `"`, ""), e.ObjectRef.APIGroup, e.resource(), e.Verb}, true
 }
 
 func (e *event) created() bool {

@@ -2,14 +2,18 @@
 package checker
 
 import (
+	"net"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/reanchor/reanchor/manifests/manifeststest"
 )
 
 func read(t *testing.T, file string, into any) {
@@ -42,6 +46,9 @@ func TestTheDaemonSetMayReadAndNothingElse(t *testing.T) {
 	if diff := cmp.Diff(want, s.Capabilities); diff != "" {
 		t.Errorf("capabilities (-want +got):\n%s", diff)
 	}
+	if s.SELinuxOptions == nil || s.SELinuxOptions.Type != "spc_t" || s.AppArmorProfile != nil {
+		t.Errorf("SELinux %+v, AppArmor %+v", s.SELinuxOptions, s.AppArmorProfile)
+	}
 	propagation := corev1.MountPropagationHostToContainer
 	if diff := cmp.Diff([]corev1.VolumeMount{{Name: "host", MountPath: "/host", ReadOnly: true, MountPropagation: &propagation}}, c.VolumeMounts); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
@@ -52,6 +59,9 @@ func TestTheDaemonSetMayReadAndNothingElse(t *testing.T) {
 	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, pod.Tolerations); diff != "" {
 		t.Errorf("it must run on every node, tainted ones too (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff(map[string]string{corev1.LabelOSStable: "linux"}, pod.NodeSelector); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
 	if !slices.Contains(c.Args, "--rootfs=/host") || !slices.Contains(c.Args, "--serve") || !slices.Contains(c.Args, "--no-processes") {
 		t.Errorf("arguments %v", c.Args)
 	}
@@ -60,23 +70,38 @@ func TestTheDaemonSetMayReadAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestTheOverlayAddsProcessesAndNothingElse(t *testing.T) {
-	var base, patch appsv1.DaemonSet
-	read(t, "daemonset.yaml", &base)
-	read(t, "processes/daemonset.yaml", &patch)
-	if patch.Name != base.Name || patch.Namespace != base.Namespace {
-		t.Errorf("it patches %s/%s", patch.Namespace, patch.Name)
+// made decodes an object that kustomize makes of a kustomization.
+func made(t *testing.T, kustomization, key string, into any) {
+	t.Helper()
+	u := manifeststest.Render(t, "..", kustomization)[key]
+	if u == nil {
+		t.Fatalf("there is no %s", key)
 	}
-	pod := patch.Spec.Template.Spec
-	want := slices.DeleteFunc(slices.Clone(base.Spec.Template.Spec.Containers[0].Args), func(a string) bool { return a == "--no-processes" })
-	if !pod.HostPID || pod.Containers[0].Name != base.Spec.Template.Spec.Containers[0].Name {
-		t.Errorf("hostPID or container are wrong: %+v", pod)
+	text, err := yaml.Marshal(u.Object)
+	if err == nil {
+		err = yaml.UnmarshalStrict(text, into)
 	}
-	if diff := cmp.Diff(want, pod.Containers[0].Args); diff != "" {
-		t.Errorf("arguments (-want +got):\n%s", diff)
+	if err != nil {
+		t.Fatalf("%s: %v", key, err)
 	}
-	if diff := cmp.Diff([]corev1.Capability{"DAC_READ_SEARCH", "SYS_PTRACE"}, pod.Containers[0].SecurityContext.Capabilities.Add); diff != "" {
-		t.Errorf("capabilities (-want +got):\n%s", diff)
+}
+
+// alone is the checker without any component.
+const alone = "resources: [../manifests/checker]\n"
+
+func TestTheComponentAddsProcessesAndNothingElse(t *testing.T) {
+	const daemonset = "DaemonSet reanchor-checker/reanchor-checker"
+	var base, with appsv1.DaemonSet
+	made(t, alone, daemonset, &base)
+	made(t, alone+"components: [../manifests/checker/processes]\n", daemonset, &with)
+	want := &base.Spec.Template.Spec
+	want.HostPID = true
+	c := &want.Containers[0]
+	c.Args = slices.DeleteFunc(slices.Clone(c.Args), func(a string) bool { return a == "--no-processes" })
+	c.SecurityContext.Capabilities.Add = append(c.SecurityContext.Capabilities.Add, "SYS_PTRACE")
+	c.SecurityContext.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
+	if diff := cmp.Diff(base, with); diff != "" {
+		t.Errorf("it (-want +got):\n%s", diff)
 	}
 }
 
@@ -88,24 +113,44 @@ func TestTheNamespaceAllowsThePod(t *testing.T) {
 	if ns.Name != d.Namespace || ns.Labels["pod-security.kubernetes.io/enforce"] != "privileged" {
 		t.Errorf("namespace %s with labels %v", ns.Name, ns.Labels)
 	}
+	// Clusters that admit critical pods only under a quota would admit none.
+	var q corev1.ResourceQuota
+	made(t, alone, "ResourceQuota reanchor-checker/reanchor-critical-pods", &q)
+	want := []corev1.ScopedResourceSelectorRequirement{{ScopeName: corev1.ResourceQuotaScopePriorityClass,
+		Operator: corev1.ScopeSelectorOpIn, Values: []string{d.Spec.Template.Spec.PriorityClassName}}}
+	if diff := cmp.Diff(want, q.Spec.ScopeSelector.MatchExpressions); diff != "" {
+		t.Errorf("the quota is for other pods (-want +got):\n%s", diff)
+	}
+	if nodes := q.Spec.Hard.Pods().Value(); nodes < 2*5000 {
+		t.Errorf("%d pods are fewer than a large cluster has while they are replaced", nodes)
+	}
 }
 
-func TestKustomizationsNameFilesThatExist(t *testing.T) {
-	for _, dir := range []string{"", "processes/"} {
-		var k struct {
-			APIVersion, Kind string
-			Resources        []string
-			Patches          []struct{ Path string }
-			Images           []struct{ Name, NewTag string }
-		}
-		read(t, dir+"kustomization.yaml", &k)
-		for _, p := range k.Patches {
-			k.Resources = append(k.Resources, p.Path)
-		}
-		for _, r := range k.Resources {
-			if _, err := os.Stat(dir + r); err != nil {
-				t.Errorf("%skustomization.yaml: %v", dir, err)
+// In the host's network a server listens on every address of the node, unless it
+// is told which. kubelet replaces $(HOST_IP) only by what stands before.
+func TestItListensOnTheAddressOfTheNodeAlone(t *testing.T) {
+	var d appsv1.DaemonSet
+	read(t, "daemonset.yaml", &d)
+	var names []string
+	for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+		switch names = append(names, e.Name); e.Name {
+		case "HOST_IP":
+			if e.ValueFrom == nil || e.ValueFrom.FieldRef == nil || e.ValueFrom.FieldRef.FieldPath != "status.hostIP" {
+				t.Errorf("HOST_IP is %+v", e)
+			}
+		case "REANCHOR_LISTEN_ADDRESS":
+			if !slices.Contains(names, "HOST_IP") {
+				t.Errorf("it is not known yet what HOST_IP is: %v", names)
+			}
+			for _, ip := range []string{"10.0.0.1", "fd00::1"} {
+				host, port, err := net.SplitHostPort(strings.ReplaceAll(e.Value, "$(HOST_IP)", ip))
+				if err != nil || host != ip || port != "9784" {
+					t.Errorf("on a node with %s it listens on %q port %q: %v", ip, host, port, err)
+				}
 			}
 		}
+	}
+	if !slices.Contains(names, "REANCHOR_LISTEN_ADDRESS") {
+		t.Errorf("variables %v", names)
 	}
 }

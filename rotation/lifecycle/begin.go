@@ -99,7 +99,7 @@ func (p *planner) note(a bundle.Anchor) *Replaced {
 // retarget follows a further renewal: when the anchor that the run leads to was
 // itself replaced before it signed anything, the run leads to the newer one.
 func (p *planner) retarget() {
-	to, newest := p.state.To, p.view.newest
+	to, newest := p.state.To, p.reissued()
 	if !to.known() || newest == nil || to.is(newest.Issued.Fingerprint) || p.state.From.is(newest.Issued.Fingerprint) {
 		return
 	}
@@ -109,7 +109,23 @@ func (p *planner) retarget() {
 	if _, ok := p.facts.secretOf(to.Anchor.Fingerprint); ok {
 		return // its key is there: the newer one is none of this run's business
 	}
+	if anchorFault(*newest.Issued, p.state.From, p.now.Add(p.facts.Policy.Skew)) != "" {
+		return
+	}
 	p.state.To = p.note(*newest.Issued)
 	p.state.SwitchIntendedAt, p.state.SwitchedAt, p.state.InUseAt = noTime, noTime, noTime
 	p.state.enter(v1alpha1.PhaseWiden, p.now)
+}
+
+// reissued is the Certificate of the run's own generation, which need not be in
+// the bundle yet: cert-manager whose caches lag issues one that is new a second
+// time, half a second later. Otherwise it is that of the newest anchor.
+func (p *planner) reissued() *Certificate {
+	for i := range p.facts.Anchors {
+		c := &p.facts.Anchors[i]
+		if p.state.To.known() && c.Ref == p.state.To.Certificate && c.Issued != nil && !c.Issuing {
+			return c
+		}
+	}
+	return p.view.newest
 }

@@ -14,10 +14,11 @@ import (
 
 var now = time.Date(2030, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// fixture is a mesh with an anchor in use (A), another (B) and a foreign one.
+// fixture is a mesh with an anchor in use (A), two newer ones (B, C) and a
+// foreign one.
 type fixture struct {
 	lifecycle.Facts
-	a, b, foreign bundle.Anchor
+	a, b, c, foreign bundle.Anchor
 }
 
 func anchorOf(ca *bundletest.CA) bundle.Anchor { return bundle.Of(ca.Cert).Anchors()[0] }
@@ -35,7 +36,7 @@ func newFixture(tb testing.TB) *fixture {
 	root := func(name string, from time.Time) bundle.Anchor {
 		return anchorOf(bundletest.NewRoot(tb, name, bundletest.From(from, 9000*time.Hour)))
 	}
-	x := &fixture{a: root("a", now.Add(-2000*time.Hour)), b: root("b", now.Add(-time.Minute)), foreign: root("f", now.Add(-time.Hour))}
+	x := &fixture{a: root("a", now.Add(-2000*time.Hour)), b: root("b", now.Add(-time.Minute)), c: root("c", now.Add(-time.Second)), foreign: root("f", now.Add(-time.Hour))}
 	issuer := certificate("issuer", 0, &bundle.Anchor{Fingerprint: bundle.Fingerprint{1}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(47 * time.Hour)})
 	issuer.SignedBy, issuer.Held, issuer.HoldSeen, issuer.Labelled = set(x.a), false, false, false
 	x.Facts = lifecycle.Facts{
@@ -107,6 +108,12 @@ func (x *fixture) begin(phase v1alpha1.Phase) {
 	if phase != v1alpha1.PhaseWiden {
 		x.widened()
 	}
+}
+
+// reissued has the run's generation hold C, which nothing else has yet.
+func (x *fixture) reissued() {
+	x.Run.State.To.Certificate = x.Anchors[1].Ref
+	x.Anchors[1].Issued, x.Anchors[1].Labelled = &x.c, false
 }
 
 // widened publishes both anchors; every pod and every injector has them.

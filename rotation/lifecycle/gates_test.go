@@ -121,7 +121,9 @@ func TestCompose(t *testing.T) {
 		"what is dropped goes, foreign anchors never": {
 			lifecycle.Composition{Present: set(x.a, x.b, x.foreign), Own: own, Drop: set(x.a, x.foreign), Newest: x.b.Fingerprint}, set(x.b, x.foreign), false},
 		"more than may be carried over holds, and drops nothing": {
-			lifecycle.Composition{Present: set(x.a), Own: own, Needed: set(x.b), Newest: x.b.Fingerprint}, set(x.a), true},
+			lifecycle.Composition{Present: set(x.a), Own: own, Needed: set(x.a, x.b), Newest: x.b.Fingerprint}, set(x.a), true},
+		"what is there and not needed counts for nothing": {
+			lifecycle.Composition{Present: set(x.a, x.b), Own: set(x.a, x.b, x.c), Needed: set(x.a, x.c), Newest: x.c.Fingerprint, MaxCarryOver: 1}, set(x.a, x.b, x.c), false},
 		"what is there already is not held for": {
 			lifecycle.Composition{Present: set(x.a, x.b), Own: own, Newest: x.b.Fingerprint}, set(x.a, x.b), false},
 	} {

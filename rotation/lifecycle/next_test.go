@@ -46,7 +46,7 @@ func gist(x *fixture, d lifecycle.Decision) outcome {
 
 func (x *fixture) names(s bundle.Set) string {
 	var out []string
-	for name, a := range map[string]bundle.Anchor{"a": x.a, "b": x.b, "foreign": x.foreign} {
+	for name, a := range map[string]bundle.Anchor{"a": x.a, "b": x.b, "c": x.c, "foreign": x.foreign} {
 		if s.Contains(a.Fingerprint) {
 			out = append(out, name)
 		}
@@ -282,6 +282,25 @@ func TestNext(t *testing.T) {
 		"the published bundle is waited for, whatever anybody says of it": {
 			func(x *fixture) { x.begin(v1alpha1.PhaseWiden) },
 			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.WaitingForBundle},
+		},
+		"a generation that is issued twice before it is labelled leads to what it holds": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseWiden); x.reissued() },
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.WaitingForBundle, Does: []string{
+				"WriteArchive a+b+c", "LabelAnchor mesh-anchor-2 on"}},
+		},
+		"one that is issued once more while pods are rolled widens the bundle again": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseRolling); x.reissued() },
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.WaitingForBundle, Does: []string{
+				"WriteArchive a+b+c", "LabelAnchor mesh-anchor-2 on"}},
+		},
+		"where Reanchor writes the bundle, what was issued first and signed nothing does not count as carried over": {
+			func(x *fixture) {
+				x.Policy.Writer = v1alpha1.BundleWriterReanchor
+				x.begin(v1alpha1.PhaseRolling)
+				x.reissued()
+			},
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.WaitingForBundle, Does: []string{
+				"WriteArchive a+b+c", "WriteBundle a+b+c+foreign"}},
 		},
 		"where Reanchor writes the bundle it adds the new anchor and keeps the foreign one": {
 			func(x *fixture) { x.begin(v1alpha1.PhaseWiden); x.Policy.Writer = v1alpha1.BundleWriterReanchor },

@@ -30,6 +30,7 @@ type controller struct {
 	live     bool
 	cache    lifecycle.Facts
 	cacheRV  int
+	cacheRun string // the uid of the run, if it has ended too
 	cacheMT  int
 	cachedAt time.Time
 }
@@ -70,8 +71,9 @@ func (c *controller) decide(w *world) {
 	}
 	if c.cachedAt.IsZero() || c.live || w.now.Sub(c.cachedAt) > 5*time.Second || w.rng.IntN(3) == 0 {
 		c.cache, c.cachedAt, c.cacheRV, c.cacheMT = w.facts(c), w.now, 0, w.mtGen
+		c.cacheRun = ""
 		if w.run != nil {
-			c.cacheRV = w.run.rv
+			c.cacheRV, c.cacheRun = w.run.rv, w.run.uid
 		}
 	}
 	f := c.cache
@@ -166,8 +168,11 @@ func (c *controller) inForce(w *world) bool {
 	if c.mt != w.mtGen {
 		return false
 	}
-	if w.cfg.mutant == actFirst || c.run == "" {
+	switch {
+	case w.cfg.mutant == actFirst:
 		return true
+	case c.run == "": // no run has begun since the look
+		return w.run == nil || w.run.uid == c.cacheRun
 	}
 	return w.run != nil && w.run.uid == c.run && w.run.rv == c.rv
 }
@@ -413,11 +418,8 @@ func (w *world) unread(f *lifecycle.Facts) {
 
 func (w *world) policy() lifecycle.Policy {
 	p := lifecycle.Policy{
-		Layout: v1alpha1.LayoutGenerations, Writer: v1alpha1.BundleWriterTrustManager, Leaves: v1alpha1.LeavesExpire, MaxCarryOver: 3,
+		Layout: v1alpha1.LayoutGenerations, Writer: v1alpha1.BundleWriterTrustManager, Leaves: v1alpha1.LeavesExpire, MaxCarryOver: 1,
 		AnchorNamespace: "cert-manager", Suspend: w.suspended, FileDelay: simFile, Skew: simSkew,
-	}
-	if w.quiet {
-		p.MaxCarryOver = 10 // somebody raised it
 	}
 	if w.cfg.inPlace {
 		p.Layout = v1alpha1.LayoutInPlace

@@ -538,7 +538,7 @@ func TestSimulatedRotationsKeepTheInvariantsAndEnd(t *testing.T) {
 // simulated is what a million steps must meet for their silence to tell anything.
 func simulated() []string {
 	out := []string{
-		"natural renewals", "foreign renewals", "foreign anchor renewals", "failed requests", "anchors unread", "issuers unread",
+		"natural renewals", "issued twice", "foreign renewals", "foreign anchor renewals", "failed requests", "anchors unread", "issuers unread",
 		"interrupted storing", "interrupted acting", "late pods", "injectors that lag", "leaf restarts", "switches",
 		"decisions while suspended", "opened observed", "path Recover", "ended Complete",
 	}

@@ -93,6 +93,7 @@ type simCert struct {
 	heldSeen     bool // by cert-manager
 	issuing      bool
 	issuingAt    time.Time
+	twice        bool // what was issued just now is issued again
 	failedAt     time.Time
 	revision     int
 	// of an issuer:
@@ -271,6 +272,11 @@ func (w *world) certManager() {
 			w.logf("cert-manager renews the issuer by itself")
 			w.tally["natural renewals"]++
 		}
+		if c.twice && !c.issuing && w.rng.IntN(2) == 0 {
+			c.issuing, c.issuingAt, c.twice, c.rv = true, w.now, false, w.rv()
+			w.logf("cert-manager has not seen yet that it issued %s, and issues it again", c.name)
+			w.tally["issued twice"]++
+		}
 		if c.issuing && w.now.Sub(c.issuingAt) > 500*time.Millisecond && w.rng.IntN(4) == 0 {
 			w.issue(c)
 		}
@@ -286,6 +292,7 @@ func (w *world) issue(c *simCert) {
 	}
 	c.failedAt = time.Time{}
 	c.revision++
+	c.twice = w.rng.IntN(20) == 0
 	if c != &w.issuer {
 		if ca := w.issueCA(); ca >= 0 {
 			c.ca = ca

@@ -161,7 +161,7 @@ func (p *planner) settled() bool {
 	at := p.facts.Roller.FencedAt.Add(AfterFence + p.facts.Policy.Skew)
 	if p.facts.Read.StartedAt.Before(at) {
 		p.again(at)
-		return p.wait(v1alpha1.WaitingForInjector, "pods whose injection was under way at the fence must show first")
+		return p.wait(v1alpha1.WaitingForInjector, "pods that were being injected while the injector changed bundles must show first")
 	}
 	return true
 }
@@ -213,12 +213,16 @@ func (p *planner) renewal(c *Certificate, by *Replaced) Action {
 // token marks the pointer as moved by this run to an end. Turning back changes
 // it, so that a write of a controller that was left behind fails.
 func (p *planner) token(to *Replaced) string {
-	end := ".to."
+	end := onward
 	if p.state.AbortedFrom != "" {
 		end = ".back."
 	}
 	return p.facts.Run.UID + end + to.Anchor.Fingerprint.Short()
 }
+
+// onward is what a token has between the run and the anchor, unless the run was
+// aborted.
+const onward = ".to."
 
 func (p *planner) point(to *Replaced, secret string) Action {
 	return Action{Verb: PointIssuer, Secret: secret, Token: p.token(to), ResourceVersion: p.facts.Pointer.ResourceVersion}

@@ -96,7 +96,7 @@ func Open(o Opening, now time.Time) Opened {
 // issuer that nothing less can repair.
 func observed(o Opening, now time.Time, out *Opened) bool {
 	f := &o.Facts
-	if f.parked() || f.Bundle.Unusable.Reason != "" {
+	if f.ledBack() || f.Bundle.Unusable.Reason != "" {
 		return false
 	}
 	v := look(f)

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -164,10 +165,17 @@ func (f *Facts) anySignedBy(fp bundle.Fingerprint) bool {
 	return slices.ContainsFunc(f.Issuers, func(c Certificate) bool { return c.SignedBy.Contains(fp) })
 }
 
-// parked reports whether the pointer names the kept copy: an aborted rotation
-// in place has ended there, and the newer anchor is in the bundle for nothing.
+// parked reports whether the pointer names the kept copy. An aborted rotation in
+// place has ended there, and the newer anchor is in the bundle for nothing.
 func (f *Facts) parked() bool {
 	return f.Kept.Exists && f.Pointer.Known && f.Pointer.SecretName == f.Kept.SecretName
+}
+
+// ledBack reports whether it was an abort that parked the pointer: what the user
+// wanted is not to be undone. A run on its way forward parks it to gain time (see
+// rescue), and the pointer's token says so.
+func (f *Facts) ledBack() bool {
+	return f.parked() && !strings.HasSuffix(f.Pointer.Token, onward+f.Kept.Anchor.Short())
 }
 
 // verified reports whether the bundle verifies every issuer in use, now and at

@@ -21,6 +21,7 @@ package mesh
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/reanchor/reanchor/bundle"
@@ -112,10 +113,23 @@ const istioProxy = "istio-proxy"
 func (m *Mesh) Trust(p *Pod, w World) Trust { return m.Resolve(m.Inspect(p), w) }
 
 // Embeds reports whether a pod template, as a pod, is a member already and holds
-// the bundle itself: then nothing that its pods pass through on the way can
-// give them another one.
+// certificates in a variable that the mesh's processes read: then nothing that its
+// pods pass through on the way can give them others. It looks at nothing else of
+// the containers, since caches of workloads keep nothing else.
 func (m *Mesh) Embeds(template *Pod) bool {
-	return m.Member(template) && m.Inspect(template).Literals != ""
+	return m.Member(template) && slices.ContainsFunc(template.Containers, m.holdsBundle)
+}
+
+func (m *Mesh) holdsBundle(c Container) bool {
+	name := m.Literal
+	if m.Profile == Linkerd {
+		name = linkerdAnchorsEnv
+		if c.Name != linkerdProxy {
+			return false
+		}
+	}
+	v, ok := c.variable(name)
+	return ok && name != "" && v.From == nil && strings.Contains(v.Value, "-----BEGIN")
 }
 
 // ControlPlane reports whether the pod is part of the mesh's own control plane.

@@ -26,7 +26,7 @@ func switchCondition(o *observation, now time.Time) metav1.Condition {
 	case fence.Needed && !fence.Known && (fencedAt.IsZero() || fencedAt.Before(o.facts.Bundle.SeenAt)):
 		return condition(kind, false, v1alpha1.WaitingForInjector, "an injector may still write an older bundle into new pods")
 	case fence.Needed && now.Before(fencedAt.Add(lifecycle.AfterFence+o.spec.Admission.ClockSkew.Duration)):
-		return condition(kind, false, v1alpha1.WaitingForInjector, "pods whose injection was under way at the fence must show first")
+		return condition(kind, false, v1alpha1.WaitingForInjector, "pods that were being injected while the injector changed bundles must show first")
 	default:
 		return condition(kind, true, v1alpha1.EveryPodTrusts, "every pod trusts every anchor of the bundle")
 	}
@@ -63,7 +63,7 @@ func narrowCondition(mt *v1alpha1.MeshTrust, o *observation, now time.Time) meta
 		return condition(kind, false, v1alpha1.IssuerUnknown,
 			"leaves of an issuer before this MeshTrust may live until "+end.UTC().Format(time.RFC3339))
 	}
-	return condition(kind, true, v1alpha1.NoOldLeaf, "every live leaf is signed by an issuer that the same anchors verify as the one in use")
+	return condition(kind, true, v1alpha1.NoOldLeaf, "every live leaf chains to an anchor that also verifies the issuer in use")
 }
 
 // addedSince returns an anchor of the bundle that does not verify the issuer and

@@ -30,7 +30,9 @@ type surveyor struct {
 	known     bool
 	current   bundle.Set
 	restart   restart
-	now       time.Time
+	// early says that the issuer is about to be turned back; see switchedEarly.
+	early bool
+	now   time.Time
 	// memory is the controller's of its own writes.
 	memory remembered
 
@@ -92,7 +94,7 @@ func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload) ([]roll
 func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Workload, error) {
 	key := rollout.Key(w.Key)
 	_, named := s.underway[key]
-	quiet := idle(w) && !s.restart.any(w) && !named
+	quiet := idle(w) && !s.restart.any(w) && !named && !s.stirs(w)
 	if quiet && s.readLive(key) {
 		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: key, Found: true}}, w)}, nil
 	}
@@ -128,6 +130,14 @@ func (s *surveyor) orphans(ctx context.Context, key rollout.Key, pods []inventor
 // idle reports whether no pod of the workload calls for anything: most do not,
 // and then their number is all that matters.
 func idle(w *inventory.Workload) bool { return w.Counts.Stale() == 0 && w.Counts.Retired == 0 }
+
+// stirs reports whether an Argo Rollout with nothing to be replaced may all the same
+// be in flight, and count in the budget: one of its pods ends, or came so lately
+// that the planner would not take its rollout for halted. So reads follow changes
+// here, too.
+func (s *surveyor) stirs(w *inventory.Workload) bool {
+	return rollout.Key(w.Key).BuiltIn() == "Rollout" && (w.Terminating > 0 || s.now.Before(w.NewestPod.Add(s.policy.ProgressDeadline)))
+}
 
 // readLive reports whether owners of the kind are not cached: they are read
 // only when their pods call for it, so that reads follow changes.
@@ -183,13 +193,12 @@ func byRevision(pods []inventory.Pod) [][]inventory.Pod {
 // describe puts together what is known of the owner and of its pods.
 func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workload {
 	w := s.begin(o)
-	runsToEnd := w.Key.BuiltIn() == "Job"
 	renewals, places := true, s.places(o, pods)
 	for _, p := range pods {
 		if p.ControlPlane {
 			w.Wave = 0
 		}
-		runsToEnd = runsToEnd || p.RunsToEnd
+		w.RunsToEnd = w.RunsToEnd || p.RunsToEnd
 		s.count(&w, p, places(p))
 		if s.mustGo(p) {
 			renewals = renewals && p.Class == mesh.ClassMissing && s.lacksRenewalsOnly(p.Trust)
@@ -197,11 +206,19 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 	}
 	w.RenewalOnly = renewals && len(w.StalePods) > 0
 	spec := o.Spec
-	if runsToEnd {
-		spec.Key.Group, spec.Key.Kind = "batch", "Job"
-	}
-	w.Verb, w.Block = rollout.VerbFor(spec, s.policy)
+	spec.RunsToEnd = w.RunsToEnd
+	w.Verb, w.Block = s.verbFor(spec, w.Wave)
 	return w
+}
+
+// verbFor returns how the pods of an owner are replaced, and why not now.
+func (s *surveyor) verbFor(o rollout.OwnerSpec, wave int) (v1alpha1.Verb, rollout.Hold) {
+	verb, hold := rollout.VerbFor(o, s.policy)
+	if s.early && wave == 0 && hold.Reason == "" {
+		hold = rollout.Hold{Reason: v1alpha1.SwitchedTooEarly,
+			Message: "somebody has just switched the issuer: a signing service that starts now would use it, so it is waited for a moment until that is turned back"}
+	}
+	return verb, hold
 }
 
 // begin describes what follows from the owner alone.

@@ -2,15 +2,19 @@ package owner
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/reanchor/reanchor/bundle/bundletest"
+	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -128,6 +132,55 @@ func TestAStatefulSetTellsWhereItsPartitionBegins(t *testing.T) {
 			}
 			if got.State.Partition != 1 || got.State.FirstOrdinal != c.want {
 				t.Errorf("%d of them from %d on, want 1 from %d", got.State.Partition, got.State.FirstOrdinal, c.want)
+			}
+		})
+	}
+}
+
+// The decision is made of cached objects, the write of live ones.
+func TestATemplateIsJudgedTheSameWhenItIsCached(t *testing.T) {
+	pem := bundletest.NewRoot(t, "root", bundletest.From(time.Now().Add(-time.Hour), 2*time.Hour)).PEM()
+	linkerd := &mesh.Mesh{Name: "linkerd", Profile: mesh.Linkerd, Namespace: "linkerd"}
+	generic := &mesh.Mesh{
+		Name: "db", Profile: mesh.Generic, Namespace: "shop", Literal: "CA",
+		Bundle: mesh.Reference{Object: mesh.Object{Kind: mesh.Secret, Name: "ca"}, Key: "ca.crt"}, Containers: []string{"a", "b"},
+	}
+	variable := func(name, value string) []corev1.EnvVar { return []corev1.EnvVar{{Name: name, Value: value}} }
+	mounted := []corev1.VolumeMount{{Name: "ca", MountPath: "/ca"}}
+	volumes := []corev1.Volume{{Name: "ca", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "ca"}}}}
+	const anchors = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
+	for name, c := range map[string]struct {
+		mesh *mesh.Mesh
+		spec corev1.PodSpec
+		want bool
+	}{
+		"a proxy with its anchors":    {linkerd, corev1.PodSpec{Containers: []corev1.Container{{Name: "linkerd-proxy", Env: variable(anchors, pem)}}}, true},
+		"a proxy with no anchors yet": {linkerd, corev1.PodSpec{Containers: []corev1.Container{{Name: "linkerd-proxy", Env: variable(anchors, "")}}}, false},
+		"a proxy whose anchors are to be filled in": {linkerd, corev1.PodSpec{Containers: []corev1.Container{
+			{Name: "linkerd-proxy", Env: variable(anchors, "here")}}}, false},
+		"another container with anchors": {linkerd, corev1.PodSpec{Containers: []corev1.Container{
+			{Name: "linkerd-proxy"}, {Name: "app", Env: variable(anchors, pem)}}}, false},
+		"one holds the bundle, the other mounts it": {generic, corev1.PodSpec{Volumes: volumes, Containers: []corev1.Container{
+			{Name: "a", Env: variable("CA", pem)}, {Name: "b", VolumeMounts: mounted}}}, true},
+		"both mount it": {generic, corev1.PodSpec{Volumes: volumes, Containers: []corev1.Container{
+			{Name: "a", VolumeMounts: mounted}, {Name: "b", VolumeMounts: mounted}}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
+			d.Spec.Template.Labels = map[string]string{mesh.MeshLabel: "db", mesh.LinkerdControlPlaneLabel: "linkerd"}
+			d.Spec.Template.Spec = c.spec
+			embeds := func(d *appsv1.Deployment) bool {
+				view := mesh.ViewOf(&corev1.Pod{ObjectMeta: d.Spec.Template.ObjectMeta, Spec: d.Spec.Template.Spec})
+				view.Namespace = d.Namespace
+				return c.mesh.Embeds(view)
+			}
+			live := embeds(d)
+			stripped, err := Strip(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cached := embeds(stripped.(*appsv1.Deployment)); live != c.want || cached != c.want {
+				t.Errorf("holds the bundle: live %t, cached %t, want %t", live, cached, c.want)
 			}
 		})
 	}

@@ -24,7 +24,7 @@ import (
 var (
 	// ErrSuperseded says that a live read shows that the action is not wanted
 	// any more; the next decision will see why.
-	ErrSuperseded = errors.New("the live object does not call for it")
+	ErrSuperseded = errors.New("the object has changed, so that this write is no longer needed")
 	// ErrRefused says that the write was refused: an eviction by a
 	// PodDisruptionBudget, a change by an admission rule or for want of a
 	// permission. What follows in the error says by what.
@@ -62,6 +62,7 @@ func (w Writer) Do(ctx context.Context, a rollout.Action) (Written, error) {
 	if err != nil {
 		return Written{}, err
 	}
+	live.Spec.RunsToEnd = a.RunsToEnd // no pod is ever given another restartPolicy
 	switch verb, hold := rollout.VerbFor(live.Spec, w.Policy); {
 	case verb == "":
 		return Written{}, fmt.Errorf("checking %s: %w: %s", a.Key, ErrSuperseded, hold.Message)

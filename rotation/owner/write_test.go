@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
@@ -121,6 +122,28 @@ func TestARefusedChangeNamesWhatRefusedIt(t *testing.T) {
 			}
 			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), ErrRefused.Error()+": ") || !strings.Contains(err.Error(), c.says) || bundle.QuotesPEM(err.Error()) {
 				t.Errorf("%s, refused by %s: %v", verb, name, err)
+			}
+		}
+	}
+}
+
+// Pods that are meant to end are judged like those of a Job by the decision, so by
+// the write, too: else the one would ask for ever what the other refuses.
+func TestAPodThatRunsToItsEndIsJudgedTheSameWhenItIsWritten(t *testing.T) {
+	evicted := 0
+	c := world(nil, interceptor.Funcs{SubResourceCreate: func(context.Context, client.Client, string, client.Object, client.Object, ...client.SubResourceCreateOption) error {
+		evicted++
+		return nil
+	}})
+	for name, p := range map[string]rollout.Policy{"jobs may be evicted": {EvictJobs: true}, "bare pods may be": {EvictBarePods: true}} {
+		w := Writer{Client: c, Reader: reader(c, nil), Policy: p, InForce: func(context.Context) error { return nil }}
+		key := rollout.Key{Kind: "Pod", Namespace: database.Namespace, Name: "once"}
+		for _, runsToEnd := range []bool{true, false} {
+			want, _ := rollout.VerbFor(rollout.OwnerSpec{Key: key, Found: true, RunsToEnd: runsToEnd}, p)
+			before := evicted
+			_, err := w.Do(t.Context(), rollout.Action{Key: key, Verb: v1alpha1.VerbEvict, Pod: rollout.Pod{Name: "once", UID: "uid"}, RunsToEnd: runsToEnd})
+			if done := evicted > before; done != (want == v1alpha1.VerbEvict) || done != (runsToEnd == p.EvictJobs) || (err == nil) != done {
+				t.Errorf("%s, runs to its end %t: evicted %t (%v), the decision is %q", name, runsToEnd, done, err, want)
 			}
 		}
 	}

@@ -89,7 +89,7 @@ func (p *planner) toEvict(w *Workload, r *Roll) []Pod {
 }
 
 func (p *planner) write(w *Workload, r *Roll, pod Pod) {
-	a := Action{Key: w.Key, Verb: r.Verb, Attempt: r.Attempt, Mark: r.mark(), Pod: pod}
+	a := Action{Key: w.Key, Verb: r.Verb, Attempt: r.Attempt, Mark: r.mark(), Pod: pod, RunsToEnd: w.RunsToEnd}
 	switch {
 	case pod.Name != "":
 		a.Verb = v1alpha1.VerbEvict

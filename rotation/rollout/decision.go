@@ -45,6 +45,8 @@ type Action struct {
 	Value string
 	// Pod is the pod to evict (Evict).
 	Pod Pod
+	// RunsToEnd is the workload's.
+	RunsToEnd bool
 }
 
 // Blocked is a workload that is not rolled, and why.

@@ -136,6 +136,8 @@ type Workload struct {
 	// cannot verify the issuer in use, so it fails handshakes now; RenewalOnly
 	// that all that is missing are renewals with the same key and name.
 	Expired, Broken, RenewalOnly bool
+	// RunsToEnd says that its pods are meant to end by themselves, whatever owns them.
+	RunsToEnd bool
 	// Refused names what refused the last write, such as a PodDisruptionBudget an
 	// eviction; empty when it was not refused.
 	Refused string

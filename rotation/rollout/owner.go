@@ -44,6 +44,9 @@ type OwnerSpec struct {
 	// Unreadable is why a configured owner kind could not be read; empty when it
 	// could.
 	Unreadable string
+	// RunsToEnd says that its pods are meant to end by themselves: what holds for
+	// those of a Job holds for them, whatever owns them.
+	RunsToEnd bool
 	// Found is false when the owner that the pods name does not exist.
 	Found bool
 	// OptedOut, Paused, ManuallyInjected and EvictOnly are the user's: opt-out
@@ -65,11 +68,15 @@ func VerbFor(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	case o.ManuallyInjected:
 		return "", Hold{v1alpha1.ManuallyInjected, "its template holds the proxy and its bundle; inject it again and apply it"}
 	}
-	switch o.Key.BuiltIn() {
+	kind := o.Key.BuiltIn()
+	if o.RunsToEnd {
+		kind = "Job"
+	}
+	switch kind {
 	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Rollout":
 		return verbForController(o, p)
 	case "Job":
-		return evictIf(p.EvictJobs, Hold{v1alpha1.JobPod, "it is waited for to end by itself; set spec.rollout.policies.jobs to Evict to replace it"})
+		return evictIf(p.EvictJobs, Hold{v1alpha1.JobPod, "Reanchor waits for it to end; set spec.rollout.policies.jobs to Evict to replace it"})
 	case "Pod":
 		return evictIf(p.EvictBarePods, Hold{v1alpha1.BarePod, "nothing would replace it: delete and create it again"})
 	case "Node":
@@ -121,7 +128,7 @@ func verbForController(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 func verbForControlled(by Key, p Policy) (v1alpha1.Verb, Hold) {
 	if by.BuiltIn() != "" {
 		return "", Hold{v1alpha1.UnknownOwner, fmt.Sprintf(
-			"the %s %s that controls it was not found by the name of the ReplicaSet; if this lasts, restart that, or delete the ReplicaSet if there is none", by.Kind, by.Name)}
+			"its ReplicaSet names the %s %s as its controller, which was not found; if this lasts, restart that, or delete the ReplicaSet if it is gone", by.Kind, by.Name)}
 	}
 	return evictIf(p.EvictUnmanaged, Hold{v1alpha1.UnknownOwner, fmt.Sprintf(
 		"it is not known how the %s that controls it is restarted; restart it, or set spec.rollout.policies.unmanaged to Evict", by.Kind)})

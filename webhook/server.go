@@ -80,7 +80,7 @@ func NewServer(config *rest.Config, o Options) (*Server, error) {
 	if s.discovery, err = discovery.NewDiscoveryClientForConfig(asking); err != nil {
 		return nil, fmt.Errorf("building the client: %w", err)
 	}
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.registry.MustRegister(collectors.NewBuildInfoCollector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if s.metrics, err = NewMetrics(s.registry); err != nil {
 		return nil, fmt.Errorf("registering the metrics: %w", err)
 	}

@@ -39,7 +39,7 @@ type CheckCmd struct {
 
 	Secrets    []string `help:"Namespaces whose TLS Secrets to check, * for all." placeholder:"NAMESPACE"`
 	Configmaps []string `help:"Namespaces whose ConfigMaps to check, * for all." placeholder:"NAMESPACE"`
-	Selector   string   `help:"Labels of Secrets and ConfigMaps to check."`
+	Selector   string   `short:"l" help:"Labels of Secrets and ConfigMaps to check."`
 	Kubeconfig string   `help:"For --secrets and --configmaps; default as kubectl, or the pod's own." placeholder:"FILE"`
 	Context    string   `help:"Context in that kubeconfig."`
 

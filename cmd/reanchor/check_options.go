@@ -48,6 +48,12 @@ func (c *CheckCmd) Validate() error {
 	if c.Serve && c.Now != "" {
 		faults = append(faults, errors.New("--now asks about one moment; it cannot be used with --serve"))
 	}
+	if c.Timeout <= 0 || c.ProbeTimeout <= 0 {
+		faults = append(faults, errors.New("--timeout and --probe-timeout must be above 0"))
+	}
+	if c.Quiet && c.Output != "table" {
+		faults = append(faults, fmt.Errorf("--quiet prints one line of text: leave it out for --output %s", c.Output))
+	}
 	if c.Serve && c.Interval <= 0 {
 		faults = append(faults, errors.New("--interval must be above 0"))
 	}

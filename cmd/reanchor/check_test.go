@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -165,10 +166,34 @@ func TestWrongUsageIsUnknown(t *testing.T) {
 	for _, args := range [][]string{
 		{"--bogus"}, {"--profile", "talos"}, {"--output", "xml"}, {"--warning", "soon"}, {"--warning", "1d"}, {"--now", "tomorrow"},
 		{"--ignore", "expird"}, {"--endpoint", "nowhere"}, {"--serve", "--now", "+1d"}, {"--exclude", "["}, {"--passphrase-file", "/nowhere"},
+		{"--timeout", "0s"}, {"--quiet", "--output", "json"},
 	} {
 		if got := check(t, args...); got.code != 3 || got.err == "" || strings.Count(got.err, "reanchor:") != 1 {
 			t.Errorf("%v: exit code %d, stderr %q; want 3 and one message", args, got.code, got.err)
 		}
+	}
+}
+
+func TestWrongUsageSaysWhereTheRightOneIs(t *testing.T) {
+	for want, args := range map[string][]string{
+		"unknown flag --bogus; see reanchor check --help": {"check", "--bogus"},
+		"; see reanchor webhook --help":                   {"webhook", "--address", "nowhere"},
+		"; see reanchor --help":                           {"chekc"},
+	} {
+		var out, errs bytes.Buffer
+		if err := run(t.Context(), args, streams{&out, &errs}); err == nil || !strings.HasSuffix(errs.String(), want+"\n") {
+			t.Errorf("%v: %v, stderr %q; want it to end in %q", args, err, errs.String(), want)
+		}
+	}
+}
+
+func TestTheVersionIsPrinted(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"version"}, streams{&out, io.Discard}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "reanchor " + version() + " " + runtime.Version() + " "; !strings.HasPrefix(out.String(), want) {
+		t.Errorf("got %q, want it to begin with %q", out.String(), want)
 	}
 }
 

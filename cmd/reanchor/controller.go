@@ -8,6 +8,7 @@ import (
 	_ "time/tzdata" // windows name time zones, and a small image has none
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
@@ -49,9 +50,13 @@ func (c *ControllerCmd) Validate() error {
 // Run starts the manager and its controllers.
 func (c *ControllerCmd) Run(ctx context.Context, s streams) error {
 	logger := newLog(s.err, c.Verbosity)
+	logger.Info("Starting", "version", version())
 	mgr, err := c.manager(logger)
 	if err != nil {
 		return err
+	}
+	if err := metrics.Registry.Register(collectors.NewBuildInfoCollector()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
 	}
 	m, err := rotation.NewMetrics(metrics.Registry)
 	if err != nil {

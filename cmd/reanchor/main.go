@@ -19,6 +19,7 @@ type commands struct {
 	Check      CheckCmd      `cmd:"" help:"Find the certificate that will take the control plane down."`
 	Controller ControllerCmd `cmd:"" help:"Roll the owners of pods whose trust differs from the published bundle."`
 	Webhook    WebhookCmd    `cmd:"" help:"Stamp meshed pods with their trust, and deny those whose trust is broken."`
+	Version    VersionCmd    `cmd:"" help:"Print which version this is."`
 }
 
 // streams are where a command writes.
@@ -26,6 +27,7 @@ type streams struct{ out, err io.Writer }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal does not wait
 	err := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
 	stop()
 	os.Exit(exitCode(err))
@@ -42,16 +44,31 @@ func run(ctx context.Context, args []string, s streams) error {
 		return fmt.Errorf("building the command line: %w", err)
 	}
 	parsed, err := parser.Parse(args)
-	if done {
+	switch {
+	case done:
 		return nil
-	}
-	if err == nil {
+	case err == nil:
 		err = parsed.Run()
-	} else if len(args) > 0 && args[0] == "check" {
-		err = checkFailed{unknownCode, err}
+	default:
+		err = misuse(err)
 	}
 	if err != nil && err.Error() != "" {
 		fmt.Fprintln(s.err, "reanchor:", err)
+	}
+	return err
+}
+
+// misuse says where the right use is described. Of a check it is an answer of its
+// own, unknown.
+func misuse(err error) error {
+	var wrong *kong.ParseError
+	if !errors.As(err, &wrong) || wrong.Context.Selected() == nil {
+		return fmt.Errorf("%w; see reanchor --help", err)
+	}
+	command := wrong.Context.Selected()
+	err = fmt.Errorf("%w; see %s --help", err, command.FullPath())
+	if command.Name == "check" {
+		return checkFailed{unknownCode, err}
 	}
 	return err
 }

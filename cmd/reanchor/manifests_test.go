@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,17 +51,22 @@ func started(t *testing.T, c *corev1.Container) *commands {
 	t.Helper()
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, "REANCHOR_") || slices.Contains([]string{"POD_NAMESPACE", "NODE_NAME", "KUBECONFIG"}, name) {
+		if strings.HasPrefix(name, "REANCHOR_") || slices.Contains([]string{"NODE_NAME", "KUBECONFIG"}, name) {
 			t.Setenv(name, "") // to be set back afterwards
 			if err := os.Unsetenv(name); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	values := map[string]string{}
 	for _, e := range c.Env {
 		if e.ValueFrom != nil {
 			e.Value = "of-the-pod"
 		}
+		for name, value := range values { // as kubelet does
+			e.Value = strings.ReplaceAll(e.Value, "$("+name+")", value)
+		}
+		values[e.Name] = e.Value
 		t.Setenv(e.Name, e.Value)
 	}
 	var cli commands
@@ -74,8 +80,7 @@ func started(t *testing.T, c *corev1.Container) *commands {
 	return &cli
 }
 
-// The manifests give no addresses: the ports that they name are the program's
-// defaults, and a pod whose probes ask elsewhere never becomes ready.
+// A pod whose probes ask elsewhere than the program serves never becomes ready.
 func TestTheManifestsNameThePortsOnWhichTheProgramServes(t *testing.T) {
 	for file, tc := range map[string]struct {
 		served func(*commands) map[string]string
@@ -99,9 +104,17 @@ func TestTheManifestsNameThePortsOnWhichTheProgramServes(t *testing.T) {
 			cli := started(t, c)
 			named := map[string]string{}
 			for _, p := range c.Ports {
-				named[p.Name] = fmt.Sprintf(":%d", p.ContainerPort)
+				named[p.Name] = fmt.Sprint(p.ContainerPort)
 			}
-			if diff := cmp.Diff(tc.served(cli), named); diff != "" {
+			served := tc.served(cli)
+			for name, address := range served {
+				_, port, err := net.SplitHostPort(address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				served[name] = port
+			}
+			if diff := cmp.Diff(served, named); diff != "" {
 				t.Errorf("ports (-served +named):\n%s", diff)
 			}
 			for what, probe := range map[string]*corev1.Probe{"readiness": c.ReadinessProbe, "liveness": c.LivenessProbe} {

@@ -27,7 +27,7 @@ type WebhookCmd struct {
 	HealthAddress string `help:"Where /healthz, /readyz and /metrics are served, without TLS." default:":8081" env:"REANCHOR_HEALTH_ADDRESS"`
 	Kubeconfig    string `help:"Kubeconfig file, or a list as kubectl takes it; default: the pod's own service account." env:"KUBECONFIG" placeholder:"FILE"`
 
-	Namespace          string        `help:"Namespace of the Service and of the serving certificate's Secret." default:"reanchor-system" env:"POD_NAMESPACE"`
+	Namespace          string        `help:"Namespace of the Service and of the serving certificate's Secret." default:"reanchor-system" env:"REANCHOR_NAMESPACE"`
 	Service            string        `help:"Service by which the API server reaches the webhooks." default:"reanchor-webhook" env:"REANCHOR_WEBHOOK_SERVICE"`
 	Host               []string      `help:"Further host name or address by which it does (repeatable)." placeholder:"NAME"`
 	Secret             string        `help:"Secret that holds the serving certificate, shared by all replicas." default:"reanchor-webhook-tls" env:"REANCHOR_WEBHOOK_SECRET"`
@@ -70,6 +70,7 @@ func (c *WebhookCmd) Validate() error {
 // Run serves until the context ends.
 func (c *WebhookCmd) Run(ctx context.Context, s streams) error {
 	log := newLog(s.err, c.Verbosity)
+	log.Info("Starting", "version", version())
 	config, err := clusterConfig(c.Kubeconfig)
 	if err != nil {
 		return err

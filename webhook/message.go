@@ -13,8 +13,13 @@ import (
 const maxName = 200
 
 // The two ways out of every denial, on the same line.
-const waysOut = "; publish a valid bundle and let the pod be created again, or opt out: annotate the namespace with " +
-	v1alpha1.OptOutAnnotation + "=" + v1alpha1.OptOutAdmission
+const (
+	waysOut = "; publish a valid bundle and let the pod be created again" + orOptOut
+	// The published bundle is right where a pod does not trust the issuer in use:
+	// what wrote it into the pod is behind.
+	injectorBehind = "; its injector still writes an earlier bundle: its owner tries again by itself, and if that lasts, restart the injector" + orOptOut
+	orOptOut       = ", or opt out: annotate the namespace with " + v1alpha1.OptOutAnnotation + "=" + v1alpha1.OptOutAdmission
+)
 
 // expired names the anchor that expired last, since that is the one whose end
 // ended the trust.
@@ -34,13 +39,13 @@ func (s *subject) expired() string {
 }
 
 func (s *subject) noCertificate() string {
-	return fmt.Sprintf("mesh %q: the pod's trust bundle holds no certificate at all, so it has no anchor and no expiry%s", s.Name, waysOut)
+	return fmt.Sprintf("mesh %q: the pod's trust bundle holds no certificate at all%s", s.Name, waysOut)
 }
 
 func (s *subject) issuerNotTrusted() string {
 	signer := s.signers.Anchors()[0]
 	return fmt.Sprintf("mesh %q: the pod does not trust the anchor of the issuer in use, %s, which expires at %s%s",
-		s.Name, describe(signer), expiry(signer), waysOut)
+		s.Name, describe(signer), expiry(signer), injectorBehind)
 }
 
 func (s *subject) unknown() string {

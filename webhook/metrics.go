@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,11 +26,14 @@ type Metrics struct {
 	notAfter prometheus.Gauge
 	ready    prometheus.Gauge
 	stamp    prometheus.Gauge
+	// meshes are all that there ever were. Only Snapshot touches it.
+	meshes map[string]bool
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
+		meshes: map[string]bool{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "reanchor_admission_requests_total",
 			Help: "Admission requests by webhook, MeshTrust (empty for none), decision and reason.",
@@ -49,7 +53,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		}),
 		stamp: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "reanchor_webhook_stamp_reachable",
-			Help: "1 when API servers reach this replica to stamp pods, else 0. No pod waits for the stamp.",
+			Help: "1 when the certificate of this replica fits the caBundle of the stamping configuration, else 0. No pod waits for the stamp.",
 		}),
 	}
 	for _, c := range []prometheus.Collector{m.requests, m.duration, m.notAfter, m.ready, m.stamp} {
@@ -67,7 +71,8 @@ func (m *Metrics) ServingCertificate(notAfter time.Time) { m.notAfter.Set(float6
 // Ready records whether requests may come here.
 func (m *Metrics) Ready(ready bool) { set(m.ready, ready) }
 
-// StampReachable records whether API servers reach this replica to stamp.
+// StampReachable records whether API servers would believe this replica's
+// certificate when they ask it to stamp.
 func (m *Metrics) StampReachable(reached bool) { set(m.stamp, reached) }
 
 func set(g prometheus.Gauge, is bool) {
@@ -79,9 +84,18 @@ func set(g prometheus.Gauge, is bool) {
 }
 
 // Snapshot begins the counters of the snapshot's meshes at 0, so that the first
-// denial is an increase.
+// denial is an increase, and ends those of the meshes that are gone. A request under
+// way may count for one of these yet: that goes with the next snapshot. It is called
+// by one goroutine.
 func (m *Metrics) Snapshot(s *Snapshot) {
-	for _, name := range s.Meshes() {
+	names := s.Meshes()
+	for name := range m.meshes {
+		if !slices.Contains(names, name) {
+			m.requests.DeletePartialMatch(prometheus.Labels{"mesh": name})
+		}
+	}
+	for _, name := range names {
+		m.meshes[name] = true
 		for kind, outcomes := range claimedOutcomes() {
 			for outcome, reasons := range outcomes {
 				for _, reason := range reasons {

@@ -3,7 +3,7 @@
 //
 // Each object has a watch of its own, limited by field selector to its name, so
 // that the controller needs no more than "get, list, watch" on that one name.
-// Of a Secret nothing is kept but the keys that may hold certificates; a
+// Of a Secret no value is kept but those that are certificates and nothing else; a
 // private key is dropped while it is being decoded, before it reaches a store.
 package published
 
@@ -19,9 +19,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -139,12 +140,8 @@ func (w *Watcher) ensure(ref Ref, now time.Time) (*watch, error) {
 
 func (w *Watcher) begin(ref Ref) (*watch, error) {
 	one := &watch{}
-	one.informer = dynamicinformer.NewFilteredDynamicInformer(w.client, ref.Resource, ref.Namespace, 0, cache.Indexers{},
-		func(o *metav1.ListOptions) {
-			if ref.Name != "" {
-				o.FieldSelector = fields.OneTermEqualSelector("metadata.name", ref.Name).String()
-			}
-		}).Informer()
+	one.informer = cache.NewSharedIndexInformerWithOptions(w.source(ref, one), &unstructured.Unstructured{},
+		cache.SharedIndexInformerOptions{ObjectDescription: ref.String()})
 	if err := one.informer.SetTransform(withoutKeys); err != nil {
 		return nil, fmt.Errorf("preparing the watch of %s: %w", ref, err)
 	}
@@ -154,11 +151,10 @@ func (w *Watcher) begin(ref Ref) (*watch, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("preparing the watch of %s: %w", ref, err)
 	}
-	changed := func() { one.fail(nil); w.notify() }
 	if _, err := one.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { changed() },
-		UpdateFunc: func(any, any) { changed() },
-		DeleteFunc: func(any) { changed() },
+		AddFunc:    func(any) { w.notify() },
+		UpdateFunc: func(any, any) { w.notify() },
+		DeleteFunc: func(any) { w.notify() },
 	}); err != nil {
 		return nil, fmt.Errorf("preparing the watch of %s: %w", ref, err)
 	}
@@ -167,21 +163,57 @@ func (w *Watcher) begin(ref Ref) (*watch, error) {
 	go one.informer.RunWithContext(ctx)
 	go func() {
 		if cache.WaitForCacheSync(ctx.Done(), one.informer.HasSynced) {
-			changed()
+			w.notify()
 		}
 	}()
 	return one, nil
 }
 
-// fail notes the state of the watch. Only what a retry does not mend by itself
+// source lists and watches what ref names. A watch that begins ends the fault that
+// one notes. No event would do: where there is no object, none comes, and where only
+// lists are permitted, one comes with every list.
+func (w *Watcher) source(ref Ref, one *watch) cache.ListerWatcher {
+	objects := w.client.Resource(ref.Resource).Namespace(ref.Namespace)
+	narrow := func(o *metav1.ListOptions) {
+		if ref.Name != "" {
+			o.FieldSelector = fields.OneTermEqualSelector("metadata.name", ref.Name).String()
+		}
+	}
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			narrow(&o)
+			return objects.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+			narrow(&o)
+			events, err := objects.Watch(ctx, o)
+			if err == nil && one.heal() {
+				w.notify()
+			}
+			return events, err
+		},
+	}, w.client)
+}
+
+// fail notes why the watch was refused. Only what a retry does not mend by itself
 // counts: a watch that ended and is begun again loses nothing.
 func (o *watch) fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.err = nil
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) {
 		o.err = err
 	}
+}
+
+// heal notes that the watch was permitted, and reports whether it was refused
+// before. A list does not count: where only that is permitted, what it brought
+// grows old.
+func (o *watch) heal() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	refused := o.err != nil
+	o.err = nil
+	return refused
 }
 
 func (o *watch) failure() error {

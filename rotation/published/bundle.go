@@ -68,6 +68,8 @@ func (w *Watcher) Bundle(spec v1alpha1.BundleSpec, now time.Time) Bundle {
 func (b *Bundle) parse(text string, now time.Time) {
 	set, err := bundle.Parse([]byte(text))
 	switch {
+	case text == "": // as withoutKeys leaves it
+		b.Reason, b.Message = v1alpha1.BundleEmpty, b.Source+" holds no certificate, or a private key beside it, and then is not read; the last good bundle stays in force until it holds certificates alone"
 	case errors.Is(err, bundle.ErrNoCertificate):
 		b.Reason, b.Message = v1alpha1.BundleEmpty, b.Source+" holds no certificate; the last good bundle stays in force until it does"
 	case err != nil:

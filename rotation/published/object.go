@@ -1,16 +1,16 @@
 package published
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// withoutKeys is the transform of every watch: of a Secret it keeps only what
-// may be a certificate.
+// withoutKeys is the transform of every watch: of the values of a Secret it keeps
+// those that hold certificates and nothing secret, and empties all others.
 func withoutKeys(obj any) (any, error) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok || u.GetKind() != "Secret" {
@@ -20,9 +20,9 @@ func withoutKeys(obj any) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading a Secret: its data is no map")
 	}
-	for name := range data {
-		if !mayBeCertificate(name) {
-			delete(data, name)
+	for name, value := range data {
+		if encoded, ok := value.(string); !ok || !onlyCertificates(encoded) {
+			data[name] = ""
 		}
 	}
 	kept := &unstructured.Unstructured{Object: map[string]any{
@@ -32,17 +32,13 @@ func withoutKeys(obj any) (any, error) {
 	return kept, nil
 }
 
-// mayBeCertificate judges by the name of a Secret's key. The names of private
-// keys that cert-manager, Linkerd, Envoy and common practice use end in "key"
-// or say so; keystores hold keys too.
-func mayBeCertificate(name string) bool {
-	lower := strings.ToLower(name)
-	for _, suffix := range []string{"key", "key.pem", ".p12", ".pfx", ".jks", "password", "token"} {
-		if strings.HasSuffix(lower, suffix) {
-			return false
-		}
-	}
-	return !strings.Contains(lower, "private")
+// onlyCertificates judges by what a value is and not by what it is called:
+// cert-manager's tls-combined.pem has the key before the chain, and its key.der and
+// keystores are no text. All names that PEM has for private keys hold these two words
+// (RFC 7468, OpenSSL, OpenSSH).
+func onlyCertificates(encoded string) bool {
+	text, err := base64.StdEncoding.DecodeString(encoded)
+	return err == nil && bytes.Contains(text, []byte("BEGIN CERTIFICATE")) && !bytes.Contains(text, []byte("PRIVATE KEY"))
 }
 
 // Value returns the text of one key of a ConfigMap, a Secret or a

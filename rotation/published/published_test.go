@@ -4,10 +4,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -36,25 +38,43 @@ func object(kind, namespace, name string, fields map[string]any) *unstructured.U
 }
 
 func TestPrivateKeysAreDroppedWhileASecretIsDecoded(t *testing.T) {
-	secret := object("Secret", "linkerd", "linkerd-identity-issuer", map[string]any{"type": "kubernetes.io/tls", "data": map[string]any{
-		"tls.crt": encoded("certificate"), "ca.crt": encoded("ca"), "crt.pem": encoded("certificate"),
-		"tls.key": encoded("SECRET"), "key.pem": encoded("SECRET"), "ca.key": encoded("SECRET"), "keystore.p12": encoded("SECRET"),
-		"keystore.jks": encoded("SECRET"), "password": encoded("SECRET"), "private.pem": encoded("SECRET"), "KEY": encoded("SECRET"),
-	}})
-	secret.SetAnnotations(map[string]string{"kubectl.kubernetes.io/last-applied-configuration": `{"data":{"tls.key":"SECRET"}}`})
-	secret.Object["stringData"] = map[string]any{"tls.key": "SECRET"}
-	kept, err := withoutKeys(secret)
+	root := bundletest.NewRoot(t, "root", bundletest.From(now, time.Hour)).PEM()
+	const secret = "SECRET"
+	key := "-----BEGIN PRIVATE KEY-----\n" + secret + "\n-----END PRIVATE KEY-----\n"
+	certificates := map[string]any{"tls.crt": encoded(root), "ca.crt": encoded(root + root), "crt.pem": encoded("# ours\n" + root)}
+	keys := map[string]any{
+		"tls.key": encoded(key), "tls-combined.pem": encoded(key + root), "chain.pem": encoded(root + key),
+		"ec.crt":      encoded(root + "-----BEGIN EC PRIVATE KEY-----\n" + secret),
+		"openssh":     encoded(root + "-----BEGIN OPENSSH PRIVATE KEY-----\n" + secret),
+		"encrypted":   encoded(root + "-----BEGIN ENCRYPTED PRIVATE KEY-----\n" + secret),
+		"key.der":     encoded("\x30\x82" + secret),
+		"store.crt":   encoded("\xfe\xed\xfe\xed" + secret),
+		"password":    encoded(secret),
+		"not base64":  secret + " BEGIN CERTIFICATE",
+		"not text":    []any{secret},
+		"truststore":  encoded(""),
+		"nearly.cert": encoded("-----BEGIN CERTIFICAT" + secret),
+	}
+	data := map[string]any{}
+	maps.Copy(data, certificates)
+	maps.Copy(data, keys)
+	object := object("Secret", "linkerd", "linkerd-identity-issuer", map[string]any{"type": "kubernetes.io/tls", "data": data})
+	object.SetAnnotations(map[string]string{"kubectl.kubernetes.io/last-applied-configuration": `{"data":{"tls.key":"SECRET"}}`})
+	object.Object["stringData"] = map[string]any{"tls.key": secret}
+	kept, err := withoutKeys(object)
 	if err != nil {
 		t.Fatal(err)
 	}
 	u := kept.(*unstructured.Unstructured)
-	if text := fmt.Sprint(u.Object); strings.Contains(text, "SECRET") || strings.Contains(text, encoded("SECRET").(string)) {
-		t.Errorf("a private key was kept: %s", text)
+	want := maps.Clone(certificates)
+	for name := range keys {
+		want[name] = ""
 	}
-	for _, key := range []string{"tls.crt", "ca.crt", "crt.pem"} {
-		if _, ok := Value(u, key); !ok {
-			t.Errorf("the certificate %s was dropped", key)
-		}
+	if diff := cmp.Diff(want, u.Object["data"]); diff != "" {
+		t.Errorf("of the values it keeps (-want +got):\n%s", diff)
+	}
+	if text := fmt.Sprint(u.Object); strings.Contains(text, secret) {
+		t.Errorf("a private key was kept: %s", text)
 	}
 	again, err := withoutKeys(u)
 	if err != nil || fmt.Sprint(again.(*unstructured.Unstructured).Object) != fmt.Sprint(u.Object) {
@@ -89,7 +109,7 @@ func watching(t *testing.T, objects ...runtime.Object) *Watcher {
 // settled reads until the watch has delivered.
 func settled[T any](t *testing.T, read func() (T, bool)) T {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		got, ok := read()
 		if ok {
@@ -123,6 +143,7 @@ func TestBundlesAreReadOrSayWhatIsWrong(t *testing.T) {
 		"anchors that have all expired":  {[]runtime.Object{configMap(expired.PEM())}, fromConfigMap, v1alpha1.BundleExpired, 1},
 		"binary data of a ConfigMap":     {[]runtime.Object{object("ConfigMap", "linkerd", "roots", map[string]any{"binaryData": map[string]any{"ca-bundle.crt": encoded(valid.PEM())}})}, fromConfigMap, v1alpha1.BundleUsable, 1},
 		"a Secret":                       {[]runtime.Object{object("Secret", "erlang", "ca", map[string]any{"data": map[string]any{"ca.crt": encoded(valid.PEM()), "tls.key": encoded("x")}})}, v1alpha1.BundleSpec{SecretRef: &v1alpha1.KeyRef{Namespace: "erlang", Name: "ca", Key: "ca.crt"}}, v1alpha1.BundleUsable, 1},
+		"a Secret's key and chain":       {[]runtime.Object{object("Secret", "erlang", "ca", map[string]any{"data": map[string]any{"tls-combined.pem": encoded("-----BEGIN PRIVATE KEY-----\n" + valid.PEM())}})}, v1alpha1.BundleSpec{SecretRef: &v1alpha1.KeyRef{Namespace: "erlang", Name: "ca", Key: "tls-combined.pem"}}, v1alpha1.BundleEmpty, 0},
 		"a spec that names no object":    {nil, v1alpha1.BundleSpec{}, v1alpha1.InvalidSpec, 0},
 		"another ConfigMap is not taken": {[]runtime.Object{object("ConfigMap", "other", "roots", map[string]any{"data": map[string]any{"ca-bundle.crt": valid.PEM()}})}, fromConfigMap, v1alpha1.BundleNotFound, 0},
 	} {

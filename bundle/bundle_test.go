@@ -260,6 +260,36 @@ func TestParseChainWantsCertificatesItCanRead(t *testing.T) {
 	}
 }
 
+// A root that comes behind a damaged certificate would verify itself, and a rotation
+// towards a bundle that does not verify the issuer would go ahead.
+func TestTheSecondCertificateOfAChainNeverPassesForTheFirst(t *testing.T) {
+	root := year(t, "root")
+	issuer := root.Intermediate("issuer", bundletest.From(now, time.Hour)).PEM()
+	for name, tc := range map[string]struct {
+		first string
+		want  error
+	}{
+		"its base64 is damaged":         {strings.Replace(issuer, "MII", "M~I", 1), bundle.ErrMalformed},
+		"it is cut off":                 {issuer[:len(issuer)/2] + "\n", bundle.ErrMalformed},
+		"its last line is damaged":      {strings.Replace(issuer, "-----END", "----END", 1), bundle.ErrMalformed},
+		"its first line is damaged":     {strings.Replace(issuer, "-----BEGIN", "----BEGIN", 1), bundle.ErrMalformed},
+		"it is empty":                   {"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", bundle.ErrMalformed},
+		"there are more than are read":  {strings.Repeat(issuer, bundle.MaxAnchors), bundle.ErrTooLarge},
+		"there is a comment before it":  {"issuer\n" + issuer, nil},
+		"there is another block before": {"-----BEGIN X-----\nAAAA\n-----END X-----\n" + issuer, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			chain, err := bundle.ParseChain([]byte(tc.first + root.PEM()))
+			if !errors.Is(err, tc.want) || (tc.want == nil) != (len(chain) == 2) {
+				t.Errorf("read %d certificates, error %v, want error %v", len(chain), err, tc.want)
+			}
+			if tc.want == nil && chain[0].Equal(root.Cert) {
+				t.Error("the root passes for the issuer")
+			}
+		})
+	}
+}
+
 func TestParseFingerprintRefusesOtherText(t *testing.T) {
 	for _, text := range []string{"", "abc", strings.Repeat("g", 64), strings.Repeat("a", 63), strings.Repeat("a", 66)} {
 		if _, err := bundle.ParseFingerprint(text); err == nil {

@@ -42,6 +42,21 @@ func Parse(text []byte) (Set, error) {
 		return Set{}, fmt.Errorf("reading a bundle of %d bytes: %w: at most %d bytes are read", len(text), ErrTooLarge, MaxBytes)
 	}
 	var anchors []Anchor
+	err := eachCertificate(text, func(der []byte) error {
+		anchors = append(anchors, anchorFromDER(der))
+		return nil
+	})
+	if err != nil {
+		return Set{}, err
+	}
+	return FromAnchors(anchors...), nil
+}
+
+// eachCertificate calls visit with each CERTIFICATE block of a text, of which there
+// is at least one and are at most MaxAnchors. It ends with the first error, and names
+// the block.
+func eachCertificate(text []byte, visit func(der []byte) error) error {
+	certificates := 0
 	for index := 0; ; index++ {
 		begin := bytes.Index(text, beginMark)
 		if begin < 0 {
@@ -49,21 +64,23 @@ func Parse(text []byte) (Set, error) {
 		}
 		block, rest, err := nextBlock(text[begin:])
 		if err != nil {
-			return Set{}, fmt.Errorf("reading block %d: %w", index, err)
+			return fmt.Errorf("reading block %d: %w", index, err)
 		}
 		text = rest
 		if block.Type != certificateType {
 			continue
 		}
-		if len(anchors) == MaxAnchors {
-			return Set{}, fmt.Errorf("reading block %d: %w: at most %d certificates are read", index, ErrTooLarge, MaxAnchors)
+		if certificates++; certificates > MaxAnchors {
+			return fmt.Errorf("reading block %d: %w: at most %d certificates are read", index, ErrTooLarge, MaxAnchors)
 		}
-		anchors = append(anchors, anchorFromDER(block.Bytes))
+		if err := visit(block.Bytes); err != nil {
+			return fmt.Errorf("reading block %d: %w", index, err)
+		}
 	}
-	if len(anchors) == 0 {
-		return Set{}, ErrNoCertificate
+	if certificates == 0 {
+		return ErrNoCertificate
 	}
-	return FromAnchors(anchors...), nil
+	return nil
 }
 
 // nextBlock decodes the block that begins at the start of text. The standard

@@ -1,8 +1,8 @@
 package bundle
 
 import (
+	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"time"
@@ -13,29 +13,24 @@ var ErrUnverifiable = errors.New("chain does not verify against the bundle")
 
 // ParseChain reads a certificate chain from PEM text: the certificate first,
 // then the intermediates above it. Unlike an anchor, a certificate of a chain
-// must be one that Go can parse: it is the subject of a proof.
+// must be one that Go can parse: it is the subject of a proof. It fails as Parse
+// does, and when the first block is damaged in whatever way: the one behind it, maybe
+// a root, which verifies itself, must not be taken for the certificate.
 func ParseChain(text []byte) ([]*x509.Certificate, error) {
 	if len(text) > MaxBytes {
 		return nil, fmt.Errorf("reading a chain of %d bytes: %w: at most %d bytes are read", len(text), ErrTooLarge, MaxBytes)
 	}
-	var chain []*x509.Certificate
-	for index := 0; ; index++ {
-		var block *pem.Block
-		block, text = pem.Decode(text)
-		if block == nil {
-			break
-		}
-		if block.Type != certificateType {
-			continue
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("reading block %d: %w", index, err)
-		}
-		chain = append(chain, cert)
+	if before, _, _ := bytes.Cut(text, beginMark); bytes.Contains(before, endMark) {
+		return nil, fmt.Errorf("reading block 0: %w: it is ended and has no beginning", ErrMalformed)
 	}
-	if len(chain) == 0 {
-		return nil, ErrNoCertificate
+	var chain []*x509.Certificate
+	err := eachCertificate(text, func(der []byte) error {
+		cert, err := x509.ParseCertificate(der)
+		chain = append(chain, cert)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return chain, nil
 }

@@ -76,11 +76,19 @@ func noEvidence(why string) Evidence { return Evidence{Claim: Claim{Why: why}} }
 
 func reloads() Evidence { return Evidence{Claim: Claim{Knowledge: Reloads}} }
 
+// maxLiteral is the most that the value of one variable may hold, in bytes: Linux
+// starts no process with more (MAX_ARG_STRLEN, 32 pages of 4 KiB). A pod may hold a
+// megabyte all the same, and wait for ever; an index that kept each of those would
+// run out of memory.
+const maxLiteral = 128 << 10
+
 // literal is the evidence of a bundle in the value of a variable. The kubelet
 // replaces "$(NAME)" by another variable, so that the text in the spec is not
 // what the process sees.
 func literal(value string) Evidence {
 	switch {
+	case len(value) > maxLiteral:
+		return noEvidence("its bundle is larger than 128 KiB, with which Linux starts no process")
 	case strings.Contains(value, "$("):
 		return noEvidence("its bundle refers to other variables")
 	case strings.Contains(value, nul):

@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,7 @@ func TestEvidenceThatProvesNothingIsUnknown(t *testing.T) {
 		"a literal that refers to a variable":   literal(a.PEM() + "$(MORE)"),
 		"a start that no history tells of":      {Claim: mesh.Claim{Knowledge: mesh.Known}, CreatedAt: now, Starts: []mesh.Start{{At: now.Unix()}}},
 		"a literal beside a start of that kind": alsoStarted(literal(a.PEM())),
+		"a literal that is too large":           literal(a.PEM() + strings.Repeat(" ", 128<<10)),
 	} {
 		if got := linkerd().Resolve(e, mesh.World{Now: now}); got.Knowledge != mesh.Unknown || got.Why == "" {
 			t.Errorf("%s: got %v %q, want unknown with a reason", name, got.Knowledge, got.Why)
@@ -82,6 +84,12 @@ func TestEvidenceThatProvesNothingIsUnknown(t *testing.T) {
 	}
 	if got := linkerd().Resolve(literal(""), mesh.World{Now: now}); !got.None() {
 		t.Error("an empty literal is proof that nothing is trusted")
+	}
+	if got := linkerd().Resolve(literal(a.PEM()+strings.Repeat(" ", 128<<10-len(a.PEM()))), mesh.World{Now: now}); !got.Sure.Equal(bundle.Of(a.Cert)) {
+		t.Error("what a process can be started with is evidence")
+	}
+	if got := linkerd().Inspect(proxyWith(mesh.EnvVar{Name: "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", Value: strings.Repeat(" ", 1<<20)})); got.Literals != "" {
+		t.Errorf("%d bytes are kept of what no process can be started with", len(got.Literals))
 	}
 	if got := linkerd().Resolve(literal(a.PEM()), mesh.World{Now: now}); !got.Sure.Equal(bundle.Of(a.Cert)) {
 		t.Error("a literal is what the proxy trusts")

@@ -140,6 +140,9 @@ func TestTheDeploymentIsRestrictedAndSpread(t *testing.T) {
 	if *d.Spec.Replicas < 2 || len(spec.TopologySpreadConstraints) == 0 || spec.PriorityClassName != "system-cluster-critical" {
 		t.Error("it must survive a node and come before others")
 	}
+	if diff := cmp.Diff(map[string]string{corev1.LabelOSStable: "linux"}, spec.NodeSelector); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
 	for _, c := range spec.TopologySpreadConstraints {
 		if diff := cmp.Diff(d.Spec.Selector, c.LabelSelector); diff != "" {
 			t.Errorf("it spreads other pods: %s", diff)

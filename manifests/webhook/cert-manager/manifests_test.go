@@ -3,59 +3,21 @@
 package certmanager
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
-	"sigs.k8s.io/yaml"
+
+	"github.com/reanchor/reanchor/manifests/manifeststest"
 )
 
 // render is what "kubectl apply -k" applies for a kustomization beside the
 // folder of manifests.
 func render(t *testing.T, text string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	manifests, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := t.TempDir()
-	if err := os.CopyFS(filepath.Join(root, "manifests"), os.DirFS(manifests)); err != nil {
-		t.Fatal(err)
-	}
-	deploy := filepath.Join(root, "deploy")
-	if err := os.Mkdir(deploy, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(deploy, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), deploy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]*unstructured.Unstructured{}
-	for _, r := range resources.Resources() {
-		document, err := r.AsYAML()
-		if err != nil {
-			t.Fatal(err)
-		}
-		u := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal(document, &u.Object); err != nil {
-			t.Fatal(err)
-		}
-		key := u.GetKind() + " " + u.GetNamespace() + "/" + u.GetName()
-		if out[key] != nil {
-			t.Errorf("%s is there twice", key)
-		}
-		out[key] = u
-	}
-	return out
+	return manifeststest.Render(t, "../..", text)
 }
 
 const (
@@ -120,7 +82,7 @@ func TestTheWebhookServesWhatCertManagerIssues(t *testing.T) {
 		names = append(names, e.(map[string]any)["name"].(string))
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"GOMEMLIMIT", "POD_NAMESPACE", "REANCHOR_CERTIFICATE_DIR"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"GOMEMLIMIT", "REANCHOR_CERTIFICATE_DIR", "REANCHOR_NAMESPACE"}, names); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
 	dir := env[slices.IndexFunc(env, func(e any) bool { return e.(map[string]any)["name"] == "REANCHOR_CERTIFICATE_DIR" })].(map[string]any)["value"]

@@ -156,3 +156,22 @@ func (m *Mesh) Narrowings() []Narrowing {
 	defer m.watch.mu.Unlock()
 	return slices.Clone(m.watch.narrowings)
 }
+
+// IssuersOf are the issuers that a published anchor has signed since the mesh
+// began, also those that have been replaced; all by fingerprint.
+func (m *Mesh) IssuersOf(anchor string) []string {
+	m.watch.mu.Lock()
+	defer m.watch.mu.Unlock()
+	var out []string
+	for _, signer := range m.watch.published {
+		if identity.Fingerprint(signer.Raw) != anchor {
+			continue
+		}
+		for fingerprint, issuer := range m.watch.issuers {
+			if issuer.CheckSignatureFrom(signer) == nil {
+				out = append(out, fingerprint)
+			}
+		}
+	}
+	return out
+}

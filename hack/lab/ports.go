@@ -2,7 +2,6 @@ package lab
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -45,6 +44,18 @@ func reservePorts() (*ports, error) {
 
 func (p *ports) release() { p.guard.Close() }
 
+// FreeAddress is one of the loopback on which nobody listens at this moment, for a
+// program that is to serve there: it is no lab's, and no client gets its port
+// before that program listens, or while it is restarted.
+func FreeAddress() (string, error) {
+	p, err := reservePorts()
+	if err != nil {
+		return "", err
+	}
+	defer p.release()
+	return address(p.etcd + rand.IntN(blockSize-1)), nil
+}
+
 func allFree(from, to int) bool {
 	for port := from; port < to; port++ {
 		l, err := listen(port)
@@ -57,5 +68,7 @@ func allFree(from, to int) bool {
 }
 
 func listen(port int) (net.Listener, error) {
-	return net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	return net.Listen("tcp", address(port))
 }
+
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

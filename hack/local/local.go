@@ -52,7 +52,7 @@ func Start(ctx context.Context, l *lab.Lab, c client.Client, o Options) (*Local,
 	if err != nil {
 		return nil, err
 	}
-	if x.address, err = FreeAddress(); err != nil {
+	if x.address, err = lab.FreeAddress(); err != nil {
 		return nil, err
 	}
 	if err := x.install(ctx, c, "https://localhost:"+port(x.address)); err != nil {
@@ -82,7 +82,7 @@ func Build(ctx context.Context, root, program string) error {
 // killed, and waits until it is ready.
 func (x *Local) ReviveWebhook(ctx context.Context) error {
 	var err error
-	if x.health, err = FreeAddress(); err != nil {
+	if x.health, err = lab.FreeAddress(); err != nil {
 		return err
 	}
 	// A lab has one API server and no Service: the pauses that protect a rotation
@@ -152,16 +152,6 @@ func (x *Local) Stop() error {
 		}
 	}
 	return nil
-}
-
-// FreeAddress is one of the loopback on which nobody listens at this moment.
-func FreeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("finding a free port: %w", err)
-	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
 }
 
 func port(address string) string {

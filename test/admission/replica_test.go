@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/reanchor/reanchor/hack/lab"
 	"github.com/reanchor/reanchor/hack/local"
 )
 
@@ -36,7 +37,7 @@ func newReplica(c *cluster, dir string) (*replica, error) {
 	r := &replica{cluster: c}
 	for _, address := range []*string{&r.webhook, &r.health} {
 		var err error
-		if *address, err = local.FreeAddress(); err != nil {
+		if *address, err = lab.FreeAddress(); err != nil {
 			return nil, err
 		}
 	}

@@ -41,7 +41,7 @@ type controller struct {
 // startController runs the program's controller mode; it competes for the lease
 // with all others of the lab.
 func startController(dir, name, kubeconfig string) (*controller, error) {
-	metrics, err := local.FreeAddress()
+	metrics, err := lab.FreeAddress()
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/reanchor/reanchor/hack/lab"
 	"github.com/reanchor/reanchor/hack/local"
 	manifests "github.com/reanchor/reanchor/manifests/webhook"
 )
@@ -81,7 +82,7 @@ func (m *meshWorld) replicaOfTheWebhook(r replica) func() {
 			m.t.Logf("the webhook's log ends:\n%s", process.Tail(200))
 		}
 	})
-	eventually(m.t, 30*time.Second, func() error { return answers("http://"+health+"/readyz", http.StatusOK, "") })
+	eventually(m.t, time.Minute, func() error { return answers("http://"+health+"/readyz", http.StatusOK, "") })
 	return process.Kill
 }
 
@@ -113,7 +114,7 @@ func (m *meshWorld) install(file string, object client.Object) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	address, err := local.FreeAddress()
+	address, err := lab.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

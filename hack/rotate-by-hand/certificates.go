@@ -98,11 +98,12 @@ func (h *hand) awaitNarrow(ctx context.Context) error {
 }
 
 func (h *hand) awaitBundle(ctx context.Context, fits func(text, anchor []byte) bool) error {
-	anchor, err := h.certificate(ctx, h.anchorKey())
-	if err != nil {
-		return err
-	}
 	return wait(ctx, func() error {
+		// It is read each time: cert-manager may issue it a second time.
+		anchor, err := h.certificate(ctx, h.anchorKey())
+		if err != nil {
+			return err
+		}
 		var cm corev1.ConfigMap
 		if err := h.client.Get(ctx, client.ObjectKey{Namespace: h.options.ControlPlane, Name: h.options.Bundle}, &cm); err != nil {
 			return fmt.Errorf("reading the bundle: %w", err)

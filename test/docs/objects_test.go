@@ -45,7 +45,7 @@ func objects(t *testing.T, text string) []*unstructured.Unstructured {
 }
 
 // installed are the objects of the manifests, by what names them, and the
-// Secrets whose names the roles there give.
+// Secrets whose names the roles and Certificates there give.
 func installed(t *testing.T) map[object]bool {
 	t.Helper()
 	out := map[object]bool{}
@@ -70,6 +70,9 @@ func installed(t *testing.T) map[object]bool {
 
 func secretsOf(u *unstructured.Unstructured) map[string]bool {
 	out := map[string]bool{}
+	if name, is, _ := unstructured.NestedString(u.Object, "spec", "secretName"); is && u.GetKind() == "Certificate" {
+		out[name] = true
+	}
 	rules, _, _ := unstructured.NestedSlice(u.Object, "rules")
 	for _, r := range rules {
 		rule, _ := r.(map[string]any)
@@ -148,11 +151,16 @@ func TestYAMLInThePagesIsValid(t *testing.T) {
 	}
 }
 
-// checkPart looks at YAML that is no object: a part of a pod's spec, or of the
-// configuration of Prometheus, of which nothing is known here.
+// checkPart looks at YAML that is no object: a part of a pod's spec, what to add to
+// a kustomization, or a part of the configuration of Prometheus, of which nothing is
+// known here.
 func checkPart(t *testing.T, strict runtime.Decoder, name, text string) {
 	t.Helper()
-	if strings.HasPrefix(text, "scrape_configs:") {
+	switch {
+	case strings.HasPrefix(text, "scrape_configs:"):
+		return
+	case strings.HasPrefix(text, "components:"):
+		checkKustomization(t, name, text)
 		return
 	}
 	pod := map[string]any{"apiVersion": "v1", "kind": "Pod"}

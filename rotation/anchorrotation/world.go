@@ -64,8 +64,11 @@ func (r *Reconciler) look(ctx context.Context, name string, live bool) (*world, 
 		return w, nil
 	}
 	w.mt, w.spec = &mt, mt.EffectiveSpec()
-	if w.pending, w.refused = unready(&mt); w.pending != "" {
+	if w.pending, w.refused = unready(&mt); w.pending != "" || w.refused != "" {
 		return w, nil
+	}
+	if w.refused, err = r.claimed(ctx, &mt); err != nil || w.refused != "" {
+		return w, err
 	}
 	w.facts.Read = lifecycle.Read{Live: live, StartedAt: started}
 	return w, r.observe(ctx, w)

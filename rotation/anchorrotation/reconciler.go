@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -99,7 +100,7 @@ func (r *Reconciler) step(ctx context.Context, w *world) (reconcile.Result, erro
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		if fresh.mt == nil || fresh.pending != "" || fresh.runUID() != w.runUID() {
+		if fresh.mt == nil || fresh.pending != "" || fresh.refused != "" || fresh.runUID() != w.runUID() {
 			return reconcile.Result{RequeueAfter: soon}, nil
 		}
 		w, now = fresh, r.Clock.Now()
@@ -170,7 +171,7 @@ func (r *Reconciler) inForce(ctx context.Context, w *world) error {
 		return superseded("meshtrusts", mt.Name)
 	}
 	if w.run == nil {
-		return nil
+		return r.noneBegan(ctx, w)
 	}
 	var run v1alpha1.AnchorRotation
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(w.run), &run); err != nil {
@@ -178,6 +179,23 @@ func (r *Reconciler) inForce(ctx context.Context, w *world) error {
 	}
 	if run.UID != w.run.UID || run.ResourceVersion != w.run.ResourceVersion {
 		return superseded("anchorrotations", run.Name)
+	}
+	return nil
+}
+
+// noneBegan returns a Conflict when there is a run that the look, which found none
+// under way, did not see. What that one relies on, such as a renewal that it found
+// held back or the copy of the anchor's Secret, may be just what was to be let go,
+// and it would not have written to it, so that no resourceVersion tells.
+func (r *Reconciler) noneBegan(ctx context.Context, w *world) error {
+	runs, err := r.runsOf(ctx, w.mt.Name)
+	if err != nil {
+		return err
+	}
+	for i := range runs {
+		if !slices.ContainsFunc(w.runs, func(x v1alpha1.AnchorRotation) bool { return x.UID == runs[i].UID }) {
+			return superseded("anchorrotations", runs[i].Name)
+		}
 	}
 	return nil
 }

@@ -219,6 +219,37 @@ func TestSuspendStopsBetweenTwoWrites(t *testing.T) {
 	}
 }
 
+// A leader that slept while another opened a run would release what that relies on.
+func TestWithoutARunNothingIsDoneOnceOneHasBegun(t *testing.T) {
+	for name, c := range map[string]struct {
+		seen, there bool
+	}{
+		"there is none":                      {false, false},
+		"there is the one that was seen end": {true, true},
+		"one was deleted since":              {true, false},
+		"one has begun since":                {false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, w := stage(t, interceptor.Funcs{})
+			if c.seen {
+				w.runs = []v1alpha1.AnchorRotation{*w.run.DeepCopy()}
+			}
+			if !c.there {
+				if err := r.Client.Delete(t.Context(), w.run); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.run, w.facts.Run = nil, nil
+			if _, err := r.step(t.Context(), w); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := archived(t, r), c.seen || !c.there; got != want {
+				t.Errorf("written: %t, want %t", got, want)
+			}
+		})
+	}
+}
+
 func kindOf(t *testing.T, o runtime.ApplyConfiguration) string {
 	t.Helper()
 	var kind metav1.TypeMeta

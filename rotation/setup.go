@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -80,6 +81,13 @@ func stripNode(obj any) (any, error) {
 	return kept, nil
 }
 
+// reconcileWithin bounds one reconcile. An API server ends a request after a minute;
+// but what lies before it may keep a connection and never answer, and one reconcile
+// would wait without end, with all that come after it. What was decided is stored
+// before it is done, so that one which is cut off is taken up where it was. (A
+// timeout of the client itself would end every watch.)
+const reconcileWithin = 2 * time.Minute
+
 // Setup adds the controllers to the manager.
 func Setup(mgr manager.Manager, o Options) error {
 	wake := make(chan event.GenericEvent, 1)
@@ -93,7 +101,7 @@ func Setup(mgr manager.Manager, o Options) error {
 	if err := addWarmth(mgr, r); err != nil {
 		return err
 	}
-	all := r.everyMesh()
+	all, bounded := r.everyMesh(), controller.Options{ReconciliationTimeout: reconcileWithin}
 	err = builder.ControllerManagedBy(mgr).Named("meshtrust").
 		For(&v1alpha1.MeshTrust{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&appsv1.Deployment{}, all).
@@ -104,6 +112,7 @@ func Setup(mgr manager.Manager, o Options) error {
 		Watches(&corev1.Node{}, all, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, nodeChanged())).
 		WatchesRawSource(r.inventory.Source()).
 		WatchesRawSource(source.Channel(wake, all)).
+		WithOptions(bounded).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("adding the MeshTrust controller: %w", err)
@@ -112,12 +121,12 @@ func Setup(mgr manager.Manager, o Options) error {
 		return err
 	}
 	err = anchorrotation.Setup(mgr, anchorrotation.Options{
-		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock,
+		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock, Within: reconcileWithin,
 	})
 	if err != nil {
 		return err
 	}
-	err = builder.ControllerManagedBy(mgr).Named("opt-out").For(&corev1.Namespace{}).Complete(&OptOutReconciler{Client: mgr.GetClient()})
+	err = builder.ControllerManagedBy(mgr).Named("opt-out").For(&corev1.Namespace{}).WithOptions(bounded).Complete(&OptOutReconciler{Client: mgr.GetClient()})
 	if err != nil {
 		return fmt.Errorf("adding the opt-out controller: %w", err)
 	}

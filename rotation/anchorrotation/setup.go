@@ -34,6 +34,8 @@ type Options struct {
 	Inventory *inventory.Index
 	Metrics   *Metrics
 	Clock     clock.PassiveClock
+	// Within bounds one reconcile; zero is without end.
+	Within time.Duration
 }
 
 // concurrent is how many meshes are worked on at once: a look is a dozen reads,
@@ -72,7 +74,7 @@ func Setup(mgr manager.Manager, o Options) error {
 		Watches(&v1alpha1.MeshTrust{}, &handler.EnqueueRequestForObject{}).
 		WatchesRawSource(o.Inventory.Source()).
 		WatchesRawSource(source.Channel(wake, r.everyMesh())).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent, ReconciliationTimeout: o.Within}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("adding the AnchorRotation controller: %w", err)

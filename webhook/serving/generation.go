@@ -92,7 +92,9 @@ func template(now time.Time, lifetime time.Duration) (*x509.Certificate, error) 
 	return &x509.Certificate{SerialNumber: serial, NotBefore: now.Add(-backdate), NotAfter: now.Add(lifetime)}, nil
 }
 
-func certificatePEM(der []byte) []byte { return encode("CERTIFICATE", der) }
+const certificateType = "CERTIFICATE"
+
+func certificatePEM(der []byte) []byte { return encode(certificateType, der) }
 
 func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
@@ -134,8 +136,8 @@ func (g Generation) NotAfter() time.Time {
 		return time.Time{}
 	}
 	end := pair.Leaf.NotAfter
-	if ca := parseOne(g.CA); ca != nil && ca.NotAfter.Before(end) {
-		end = ca.NotAfter
+	if cas := certificates(g.CA); len(cas) > 0 && cas[0].NotAfter.Before(end) {
+		end = cas[0].NotAfter
 	}
 	return end
 }
@@ -176,15 +178,16 @@ func (g Generation) verify(roots []byte, names []string, now time.Time) error {
 	return nil
 }
 
-// parseOne parses the first certificate of a PEM text; nil when there is none.
-func parseOne(text []byte) *x509.Certificate {
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil
+// certificates parses those of a PEM text that can be; a damaged one hides no other.
+func certificates(text []byte) []*x509.Certificate {
+	var out []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return out
+		}
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == certificateType {
+			out = append(out, cert)
+		}
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil
-	}
-	return cert
 }

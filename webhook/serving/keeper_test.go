@@ -62,7 +62,7 @@ func run(t *testing.T, client *fake.Clientset, o serving.Options, log logr.Logge
 // readiness waits until what Ready says contains the text; empty for ready.
 func readiness(t *testing.T, k *serving.Keeper, want string) {
 	t.Helper()
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for {
 		err := k.Ready()
 		if (err == nil && want == "") || (err != nil && want != "" && strings.Contains(err.Error(), want)) {
@@ -185,4 +185,23 @@ func TestAReplicaThatLosesARaceTakesWhatTheOtherWrote(t *testing.T) {
 	if !bytes.Equal(served(t, k), want.Certificate[0]) {
 		t.Error("it does not serve what the other replica wrote")
 	}
+}
+
+// Whoever edits the Secret on Windows changes the ends of its lines, and no
+// certificate by that.
+func TestACAWithOtherLineEndsIsFoundInTheCABundles(t *testing.T) {
+	old, err := serving.Issue([]string{"localhost"}, time.Now().Add(-70*24*time.Hour), policy().Lifetime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := serving.Issue([]string{"localhost"}, time.Now(), policy().Lifetime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := secretOf(old)
+	secret.Data["next-tls.crt"], secret.Data["next-tls.key"] = next.Cert, next.Key
+	secret.Data["next-ca.crt"] = bytes.ReplaceAll(next.CA, []byte("\n"), []byte("\r\n"))
+	k := keep(t, fake.NewClientset(append(configurations(nil), secret)...), "")
+	readiness(t, k, "")
+	until(t, "the next certificate is served", func() bool { return bytes.Equal(served(t, k), leafOf(t, next)) })
 }

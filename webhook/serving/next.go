@@ -1,7 +1,7 @@
 package serving
 
 import (
-	"bytes"
+	"crypto/x509"
 	"maps"
 	"slices"
 	"time"
@@ -31,13 +31,21 @@ type State struct {
 }
 
 // Bundle is the caBundle that follows from the state: every CA under which a
-// replica may serve at this moment or soon.
+// replica may serve at this moment or soon. The certificates are written anew: the
+// Secret can be edited, and texts that are put together as they are (one damaged, or
+// without the end of its last line) can make a caBundle of which nothing can be read.
 func (s State) Bundle() []byte {
-	var bundle []byte
-	for _, ca := range [][]byte{s.Previous, s.Current.CA, s.Next.CA} {
-		if len(ca) > 0 && !bytes.Contains(bundle, ca) {
-			bundle = append(bundle, ca...)
+	var cas []*x509.Certificate
+	for _, text := range [][]byte{s.Previous, s.Current.CA, s.Next.CA} {
+		for _, ca := range certificates(text) {
+			if !slices.ContainsFunc(cas, ca.Equal) {
+				cas = append(cas, ca)
+			}
 		}
+	}
+	var bundle []byte
+	for _, ca := range cas {
+		bundle = append(bundle, certificatePEM(ca.Raw)...)
 	}
 	return bundle
 }
@@ -90,17 +98,22 @@ type Registration struct {
 	Bundles map[string][]byte
 }
 
-// holds reports whether every caBundle holds the CA.
+// holds reports whether every caBundle holds the certificates of the CA, of which
+// there are some.
 func (r Registration) holds(ca []byte) bool {
 	if r.Missing != "" {
 		return false
 	}
+	wanted := certificates(ca)
 	for _, bundle := range r.Bundles {
-		if !bytes.Contains(bundle, ca) {
-			return false
+		held := certificates(bundle)
+		for _, want := range wanted {
+			if !slices.ContainsFunc(held, want.Equal) {
+				return false
+			}
 		}
 	}
-	return true
+	return len(wanted) > 0
 }
 
 // Action is a change of what the replicas share.

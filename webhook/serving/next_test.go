@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/reanchor/reanchor/webhook/serving"
 )
 
@@ -158,6 +160,33 @@ func TestCertificatesOfOthersAreServedAndNeverWritten(t *testing.T) {
 func issueBundle(t *testing.T, g serving.Generation) []byte {
 	t.Helper()
 	return g.CA
+}
+
+// The Secret can be edited, and what is wrong with one CA must not hide another.
+func TestADamagedCAHidesNoOther(t *testing.T) {
+	fresh, before := issue(t, now), issue(t, now)
+	crlf := bytes.ReplaceAll(before.CA, []byte("\n"), []byte("\r\n"))
+	for name, tc := range map[string]struct {
+		previous []byte
+		want     string
+	}{
+		"nothing":                                {nil, string(fresh.CA)},
+		"no certificate, and no end of its line": {[]byte("x"), string(fresh.CA)},
+		"one without the end of its last line":   {bytes.TrimSpace(before.CA), string(before.CA) + string(fresh.CA)},
+		"one that is cut off":                    {before.CA[:len(before.CA)/2], string(fresh.CA)},
+		"one with another block before it":       {append([]byte("-----BEGIN X-----\n-----END X-----\n"), before.CA...), string(before.CA) + string(fresh.CA)},
+		"one that is no certificate":             {[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), string(fresh.CA)},
+		"one with other line ends":               {crlf, string(before.CA) + string(fresh.CA)},
+		"the same again, with other line ends":   {bytes.ReplaceAll(fresh.CA, []byte("\n"), []byte("\r\n")), string(fresh.CA)},
+		"a key":                                  {fresh.Key, string(fresh.CA)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := serving.State{Previous: tc.previous, Current: fresh}.Bundle()
+			if diff := cmp.Diff(tc.want, string(got)); diff != "" {
+				t.Errorf("the caBundle (-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 // TestWhateverIsServedIsTrusted runs two replicas with clocks that tick in turn

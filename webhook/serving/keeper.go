@@ -14,8 +14,10 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// retryAfter is how long a Keeper waits after a failure, for example a
-// conflict with another replica.
+// retryAfter is how long a Keeper waits after a failure, for example a conflict with
+// another replica. After each one that follows it waits twice as long, up to
+// Policy.Interval: what a quota or a missing right refuses, it refuses for hours, and
+// every try issues a certificate.
 const retryAfter = time.Second
 
 // maxSteps bounds the actions of one pass; a rotation from nothing needs one.
@@ -90,11 +92,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err := k.watch(ctx); err != nil {
 		return err
 	}
+	retry := retryAfter
 	for ctx.Err() == nil {
 		after, err := k.pass(ctx)
-		if err != nil && ctx.Err() == nil {
-			k.log.Error(err, "Keeping the serving certificate failed, trying again", "after", retryAfter)
-			after = retryAfter
+		switch {
+		case err == nil:
+			retry = retryAfter
+		case ctx.Err() == nil:
+			k.log.Error(err, "Keeping the serving certificate failed, trying again", "after", retry)
+			after, retry = retry, min(2*retry, max(k.options.Interval, retryAfter))
 		}
 		timer := time.NewTimer(after)
 		select {
@@ -111,12 +117,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 // when to look again. A write that is refused holds up no other one, and no word
 // on the readiness, which follows from what was observed.
 func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
+	var d Decision
 	for range maxSteps {
 		observed, err := k.observe(ctx)
 		if err != nil {
 			return 0, err
 		}
-		d := Next(observed.facts, k.options.Policy, k.clock.Now())
+		d = Next(observed.facts, k.options.Policy, k.clock.Now())
 		var refused error
 		if d.Action != Nothing {
 			if refused = k.act(ctx, observed, d); refused == nil {
@@ -133,7 +140,10 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 		k.report(d)
 		return d.After, errors.Join(refused, err)
 	}
-	return retryAfter, nil
+	// Somebody else writes too, and whenever this one looks.
+	err := k.present(d.Serve)
+	k.report(d)
+	return retryAfter, err
 }
 
 // publish makes every caBundle the given one. It reports whether what was observed

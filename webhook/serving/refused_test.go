@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/utils/clock"
 
 	"github.com/reanchor/reanchor/webhook/serving"
 	"github.com/reanchor/reanchor/webhook/webhooktest"
@@ -59,7 +61,7 @@ func empty(t *testing.T, client *fake.Clientset) {
 // until polls for a condition.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it never comes true that " + what)
 		}
@@ -156,6 +158,69 @@ func TestASecretThatCannotBeWrittenStopsNothingElse(t *testing.T) {
 	if err := k.Ready(); err != nil {
 		t.Errorf("it is not ready any more: %v", err)
 	}
+}
+
+// What refuses to have the Secret written does so for hours, and every try issues a
+// certificate and writes a line.
+func TestTriesToWriteTheSecretBecomeRareAndBeginAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset(configurations(nil)...)
+		var refused atomic.Bool
+		var tries atomic.Int64
+		refused.Store(true)
+		client.PrependReactor("create", "secrets", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			tries.Add(1)
+			return refused.Load(), nil, apierrors.NewForbidden(a.GetResource().GroupResource(), "tls", errors.New("a quota"))
+		})
+		k := serving.NewKeeper(client, serving.Options{
+			Policy: policy(), Namespace: "system", Secret: "tls", Mutating: "stamp", Validating: "validate",
+		}, clock.RealClock{}, logr.Discard())
+		ended := make(chan error, 1)
+		go func() { ended <- k.Run(t.Context()) }()
+		time.Sleep(time.Hour)
+		if n := tries.Load(); n < 60 || n > 70 {
+			t.Errorf("%d tries in an hour, want one a minute and a few before", n)
+		}
+		refused.Store(false)
+		time.Sleep(2 * policy().Interval)
+		if err := k.Ready(); err != nil {
+			t.Errorf("it is not ready once it may write: %v", err)
+		}
+		refused.Store(true)
+		if err := client.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("secrets"), "system", "tls"); err != nil {
+			t.Fatal(err)
+		}
+		tries.Store(0)
+		time.Sleep(policy().Interval + 10*time.Second)
+		if n := tries.Load(); n < 4 {
+			t.Errorf("%d tries in the first seconds of another refusal, want 4", n)
+		}
+		select {
+		case err := <-ended:
+			t.Errorf("it ended: %v", err)
+		default:
+		}
+	})
+}
+
+// A tool that puts its own caBundle back whenever another is written keeps API
+// servers away, and that must be told.
+func TestAReplicaWhoseCABundleIsAlwaysTakenAwayIsNotReady(t *testing.T) {
+	client := fake.NewClientset(configurations(nil)...)
+	var takes atomic.Bool
+	client.PrependReactor("update", validatingResource, func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if !takes.Load() {
+			return false, nil, nil
+		}
+		return true, a.(clienttesting.UpdateAction).GetObject(), nil
+	})
+	k := keep(t, client, "")
+	readiness(t, k, "")
+	takes.Store(true)
+	empty(t, client)
+	readiness(t, k, "caBundle holds no certificate")
+	takes.Store(false)
+	readiness(t, k, "")
 }
 
 // Two replicas see an emptied caBundle at once, and both write it. The one that

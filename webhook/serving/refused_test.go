@@ -227,13 +227,10 @@ func TestAReplicaWhoseCABundleIsAlwaysTakenAwayIsNotReady(t *testing.T) {
 // comes second must not take itself for unreachable.
 func TestAReplicaThatComesSecondLooksAgain(t *testing.T) {
 	client := fake.NewClientset(configurations(nil)...)
-	var log webhooktest.Log
-	k := run(t, client, serving.Options{}, log.Logger(0))
-	readiness(t, k, "")
 	gvr := admissionregistrationv1.SchemeGroupVersion.WithResource(validatingResource)
-	var lost atomic.Bool
+	var races, lost atomic.Bool
 	client.PrependReactor("update", validatingResource, func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if lost.Swap(true) {
+		if !races.Load() || lost.Swap(true) {
 			return false, nil, nil
 		}
 		if err := client.Tracker().Update(gvr, a.(clienttesting.UpdateAction).GetObject(), ""); err != nil {
@@ -241,6 +238,10 @@ func TestAReplicaThatComesSecondLooksAgain(t *testing.T) {
 		}
 		return true, nil, apierrors.NewConflict(gvr.GroupResource(), "validate", errors.New("another replica was faster"))
 	})
+	var log webhooktest.Log
+	k := run(t, client, serving.Options{}, log.Logger(0))
+	readiness(t, k, "")
+	races.Store(true)
 	empty(t, client)
 	until(t, "the caBundle is repaired", func() bool { return lost.Load() && len(validating(t, client)) > 0 })
 	looks := func() (n int) {

@@ -9,6 +9,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
 )
 
 // The chain of the documented Linkerd set-up: a self-signed anchor, an issuer
@@ -23,22 +26,16 @@ func TestManagersIssueAndPublish(t *testing.T) {
 		"metadata": map[string]any{"name": "self-signed"},
 		"spec":     map[string]any{"selfSigned": map[string]any{}},
 	})
+	create(t, resource(t, "cert-manager.io/v1", "certificates", managers), certificate("anchor", "self-signed", "Issuer"))
+	anchor := issuedForGood(t, managers, "anchor")
 	create(t, resource(t, "cert-manager.io/v1", "clusterissuers", ""), map[string]any{
 		"apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer",
 		"metadata": map[string]any{"name": "anchor"},
 		"spec":     map[string]any{"ca": map[string]any{"secretName": "anchor"}},
 	})
-	create(t, resource(t, "cert-manager.io/v1", "certificates", managers), certificate("anchor", "self-signed", "Issuer"))
 	create(t, resource(t, "cert-manager.io/v1", "certificates", ns), certificate("issuer", "anchor", "ClusterIssuer"))
 
-	var anchor, issuer *x509.Certificate
-	eventually(t, "the anchor and the issuer", func() (err error) {
-		if anchor, err = secretCertificate(t, managers, "anchor"); err == nil {
-			issuer, err = secretCertificate(t, ns, "issuer")
-		}
-		return err
-	})
-	if err := issuer.CheckSignatureFrom(anchor); err != nil {
+	if err := issuedForGood(t, ns, "issuer").CheckSignatureFrom(anchor); err != nil {
 		t.Errorf("the issuer is not signed by the anchor: %v", err)
 	}
 
@@ -80,14 +77,17 @@ func certificate(name, issuer, issuerKind string) map[string]any {
 	}
 }
 
-func secretCertificate(t *testing.T, namespace, name string) (*x509.Certificate, error) {
-	secret, err := client(t, shared).CoreV1().Secrets(namespace).Get(t.Context(), name, metav1.GetOptions{})
+// issuedForGood waits until a certificate has stayed the same for a while, since a
+// cert-manager whose caches lag may issue it a second time.
+func issuedForGood(t *testing.T, namespace, name string) *x509.Certificate {
+	t.Helper()
+	c, err := ctrlclient.New(shared.Config(), ctrlclient.Options{})
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
-	if block == nil {
-		return nil, fmt.Errorf("no certificate in %s/%s", namespace, name)
+	out, err := linkerd.Settled(t.Context(), c, ctrlclient.ObjectKey{Namespace: namespace, Name: name})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return x509.ParseCertificate(block.Bytes)
+	return out
 }

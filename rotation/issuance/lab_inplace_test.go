@@ -54,13 +54,7 @@ func TestInPlaceOnALab(t *testing.T) {
 	c.lacksNothing()
 	// The user has said what is the default anyway.
 	c.apply(fmt.Sprintf(common, anchorName) + "  renewal: {policy: RenewBefore}\n---" + documentedAnchor)
-	o := c.reads("the anchor", func(o issuance.Objects) error {
-		if len(o.Anchors) != 1 || o.Anchors[0].Issued == nil {
-			return errStill
-		}
-		return nil
-	})
-	old := *o.Anchors[0].Issued
+	old := c.anchorIssued()
 	c.copyByHand()
 	if o := c.publishes(old); o.BundleFault != "" || o.Anchors[0].Unfit != "" || !o.Carrier.Set.Contains(old.Fingerprint) {
 		t.Errorf("faults %q %q, carrier %v", o.BundleFault, o.Anchors[0].Unfit, shorts(o.Carrier.Set))
@@ -80,6 +74,20 @@ func TestInPlaceOnALab(t *testing.T) {
 		forbidden(t, "listing Secrets", c.as.List(t.Context(), &corev1.SecretList{}, client.InNamespace("cert-manager")))
 		forbidden(t, "creating a Secret", c.as.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "cert-manager", Name: "other"}}))
 	})
+}
+
+// anchorIssued waits until the anchor is issued for good, and what was issued is
+// read. There is no other.
+func (c *cluster) anchorIssued() bundle.Anchor {
+	c.Helper()
+	want := c.settled("cert-manager", anchorName)
+	o := c.reads("the anchor", func(o issuance.Objects) error {
+		if len(o.Anchors) != 1 || o.Anchors[0].Issued == nil || o.Anchors[0].Issued.Fingerprint != want.Fingerprint {
+			return errStill
+		}
+		return nil
+	})
+	return *o.Anchors[0].Issued
 }
 
 // copyByHand copies the anchor's Secret whole, its key too, as the documentation
@@ -171,14 +179,11 @@ func (c *cluster) renewsHeld(old bundle.Anchor) bundle.Anchor {
 	})
 	c.does(func(o issuance.Objects) lifecycle.Action { return on(lifecycle.Renew, o.Anchors[0], true) })
 	c.keepsConditions("cert-manager", anchorName)
-	o := c.reads("the anchor's renewal", func(o issuance.Objects) error {
-		if a := o.Anchors[0]; a.Issuing || a.Issued == nil || a.Issued.Fingerprint == old.Fingerprint {
-			return errStill
-		}
-		return nil
-	})
-	renewed := *o.Anchors[0].Issued
-	o = c.publishes(old, renewed) // the carrier brings the old one
+	renewed := c.anchorIssued()
+	if renewed.Fingerprint == old.Fingerprint {
+		c.Fatal("the anchor was not renewed")
+	}
+	o := c.publishes(old, renewed) // the carrier brings the old one
 	if !o.Issuers[0].SignedBy.Contains(old.Fingerprint) {
 		c.Errorf("the issuer is signed by %v", shorts(o.Issuers[0].SignedBy))
 	}
@@ -194,6 +199,8 @@ func (c *cluster) signsWithEither(old, renewed bundle.Anchor) {
 		c.does(func(o issuance.Objects) lifecycle.Action {
 			return lifecycle.Action{Verb: lifecycle.PointIssuer, Secret: step.secret, Token: step.secret, ResourceVersion: o.Pointer.ResourceVersion}
 		})
+		c.pointed()
+		c.settled("linkerd", "linkerd-identity-issuer")
 		before := c.read().Issuers[0].Revision
 		c.does(func(o issuance.Objects) lifecycle.Action { return on(lifecycle.Renew, o.Issuers[0], true) })
 		if o := c.signed(step.by); o.Issuers[0].Revision <= before {

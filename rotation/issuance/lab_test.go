@@ -21,6 +21,7 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
 	"github.com/reanchor/reanchor/rotation/issuance"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
@@ -173,6 +174,24 @@ func (c *cluster) read() issuance.Objects {
 	return c.reads("reading", func(issuance.Objects) error { return nil })
 }
 
+// settled waits until cert-manager has issued a Certificate for good.
+func (c *cluster) settled(namespace, name string) bundle.Anchor {
+	c.Helper()
+	certificate, err := linkerd.Settled(c.Context(), c.admin, client.ObjectKey{Namespace: namespace, Name: name})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return bundle.Of(certificate).Anchors()[0]
+}
+
+// pointed waits until cert-manager has seen where the ClusterIssuer points.
+func (c *cluster) pointed() {
+	c.Helper()
+	if err := linkerd.Pointed(c.Context(), c.admin, "linkerd-identity-issuer"); err != nil {
+		c.Fatal(err)
+	}
+}
+
 // publishes waits until the bundle holds just these anchors.
 func (c *cluster) publishes(anchors ...bundle.Anchor) issuance.Objects {
 	c.Helper()
@@ -323,9 +342,10 @@ func (c *cluster) keepsConditions(namespace, name string) {
 
 var errStill = errors.New("not yet")
 
-func issuedFirst(name string) func(issuance.Objects) error {
+// issuedAs is nil of an anchor that is held, and of which a certificate is known.
+func issuedAs(name string, certificate bundle.Anchor) func(issuance.Objects) error {
 	return func(o issuance.Objects) error {
-		if cert := anchor(o, name); cert.Issued == nil || !cert.HoldSeen {
+		if cert := anchor(o, name); cert.Issued == nil || cert.Issued.Fingerprint != certificate.Fingerprint || !cert.HoldSeen {
 			return fmt.Errorf("%s: %w", name, errStill)
 		}
 		return nil
@@ -344,7 +364,7 @@ func (c *cluster) generation(n int) bundle.Anchor {
 			c.Fatal(err)
 		}
 	}
-	got := anchor(c.reads("generation "+name, issuedFirst(name)), name)
+	got := anchor(c.reads("generation "+name, issuedAs(name, c.settled("cert-manager", name))), name)
 	if got.Generation != n || got.Labelled || !got.CanHold || !got.Held || got.Unfit != "" || got.SecretName != name {
 		c.Errorf("generation %+v", got)
 	}
@@ -420,6 +440,7 @@ func (c *cluster) switches(first, second bundle.Anchor) {
 	if p := c.read().Pointer; p.SecretName != "linkerd-anchor-2" || p.Token != "run.to.x" {
 		c.Errorf("the pointer is %+v", p)
 	}
+	c.pointed()
 	o := c.signed(first) // by itself nothing is issued again
 	renew := func(o issuance.Objects) lifecycle.Action {
 		a, signer := on(lifecycle.Renew, o.Issuers[0], true), anchor(o, "linkerd-anchor-2")
@@ -526,7 +547,9 @@ func (c *cluster) remembers(by bundle.Anchor) {
 		c.does(func(o issuance.Objects) lifecycle.Action {
 			return lifecycle.Action{Verb: lifecycle.PointIssuer, Secret: secret, Token: "x", ResourceVersion: o.Pointer.ResourceVersion}
 		})
+		c.pointed()
 	}
+	c.settled("linkerd", "linkerd-identity-issuer")
 	before := c.signed(by).Issuers[0]
 	point("nowhere")
 	c.does(func(o issuance.Objects) lifecycle.Action { return on(lifecycle.Renew, o.Issuers[0], true) })
@@ -572,7 +595,7 @@ func (c *cluster) remembers(by bundle.Anchor) {
 
 // holdsAndReleases has the issuer renewed every few seconds. All the while it is
 // known what it issued last, although cert-manager drops a revision's request
-// when it makes the next.
+// when it makes the next; unless that is dropped before anybody could read it.
 func (c *cluster) holdsAndReleases() {
 	patch := []byte(`{"spec":{"duration":"60s","renewBefore":"56s"}}`)
 	u := c.raw("cert-manager.io/v1", "Certificate", "linkerd", "linkerd-identity-issuer")
@@ -580,13 +603,18 @@ func (c *cluster) holdsAndReleases() {
 		c.Fatal(err)
 	}
 	start := c.read().Issuers[0].Revision
+	known := map[int64]bool{}
 	renewals := func(n int64) func(issuance.Objects) error {
 		return func(o issuance.Objects) error {
-			if o.Issuers[0].Issued == nil || o.Issuers[0].SignedBy.Empty() {
-				c.Errorf("at revision %d it is not known what the issuer issued", o.Issuers[0].Revision)
+			at := o.Issuers[0].Revision
+			switch {
+			case o.Issuers[0].Issued != nil && !o.Issuers[0].SignedBy.Empty():
+				known[at] = true
+			case known[at]:
+				c.Errorf("at revision %d it is not known any more what the issuer issued", at)
 			}
-			if o.Issuers[0].Revision < n {
-				return errStill
+			if at < n || !known[at] {
+				return fmt.Errorf("revision %d, known %t: %w", at, known[at], errStill)
 			}
 			return nil
 		}
@@ -597,13 +625,14 @@ func (c *cluster) holdsAndReleases() {
 	}
 	hold(true)
 	hold(true) // again is no harm
-	o := c.reads("cert-manager to see the hold", func(o issuance.Objects) error {
+	c.reads("cert-manager to see the hold", func(o issuance.Objects) error {
 		if i := o.Issuers[0]; !i.HoldSeen || i.Issuing {
 			return errStill
 		}
 		return nil
 	})
-	held := o.Issuers[0].Revision
+	c.settled("linkerd", "linkerd-identity-issuer") // what was begun before the hold has ended
+	held := c.read().Issuers[0].Revision
 	// Two renewals would be due.
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
 		if got := c.read().Issuers[0]; got.Revision != held || got.Issuing {

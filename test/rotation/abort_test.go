@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab/linkerd"
@@ -35,10 +35,10 @@ func aborts() []scenario {
 		}},
 	}
 	for _, phase := range []v1alpha1.Phase{
-		v1alpha1.PhaseRolling, v1alpha1.PhaseDrainLeaves, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseWiden, "",
+		v1alpha1.PhaseRolling, v1alpha1.PhaseDrainLeaves, v1alpha1.PhaseConfirmIssuer, v1alpha1.PhaseSwitchIssuer, v1alpha1.PhaseWiden, v1alpha1.PhaseNewAnchor,
 	} {
 		for _, layout := range []v1alpha1.Layout{v1alpha1.LayoutGenerations, v1alpha1.LayoutInPlace} {
-			name := fmt.Sprintf("an abort in %s, %s, ends on the old anchor", cmp.Or(phase, "its first seconds"), layout)
+			name := fmt.Sprintf("an abort in %s, %s, ends on the old anchor", phase, layout)
 			out = append(out, scenario{name, func(t *testing.T) { aborted(t, layout, phase, "") }})
 		}
 	}
@@ -46,7 +46,7 @@ func aborts() []scenario {
 }
 
 func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase, writer v1alpha1.BundleWriter) {
-	o := small(strings.ToLower(fmt.Sprintf("abort-%.4s-%s", layout, cmp.Or(phase, "first"))))
+	o := small(strings.ToLower(fmt.Sprintf("abort-%.4s-%s", layout, phase)))
 	o.Layout, o.Writer, o.Workloads, o.Rate = layout, writer, 2, 10
 	if writer != "" {
 		o.Name += "-own"
@@ -56,21 +56,33 @@ func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase, writer 
 	}
 	w := newWorld(t, o, nil)
 	w.converged()
-	thaw := func() {}
-	if phase == v1alpha1.PhaseWiden {
+	issued := w.issuances()
+	thaw, give := func() {}, func() {}
+	switch phase {
+	case v1alpha1.PhaseWiden:
 		thaw = w.freeze()
+	case v1alpha1.PhaseNewAnchor:
+		give = w.withhold()
 	}
 	w.rotate()
-	w.awaitPhase(4*time.Minute, cmp.Or(phase, v1alpha1.PhaseNewAnchor))
+	w.awaitPhase(4*time.Minute, phase)
+	if phase == v1alpha1.PhaseNewAnchor {
+		w.eventually(time.Minute, w.anchorAsked)
+	}
 	w.steer(func(s *v1alpha1.AnchorRotationSpec) { s.Abort = true })
+	w.awaitPhase(time.Minute, v1alpha1.PhaseAborting)
+	give() // what was asked for comes all the same
 	run := w.awaitRun(4*time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
-	if phase != "" && run.Status.AbortedFrom != phase {
+	if run.Status.AbortedFrom != phase {
 		t.Errorf("aborted from %s, want %s", run.Status.AbortedFrom, phase)
+	}
+	if w.issuances() == issued {
+		t.Error("no anchor was issued: the test shows nothing")
 	}
 	thaw()
 	w.unharmed()
 	w.check(w.unswitched())
-	w.backOn(layout, run)
+	w.backOn(layout)
 	// Nothing happens behind the end, no leaf was left over, and what signs from
 	// then on is the old anchor.
 	published, err := w.Published(t.Context())
@@ -101,20 +113,31 @@ func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase, writer 
 // backOn waits until an aborted run has left the bundle and the pointer as it
 // should: with generations as they were, in place with the new anchor in the
 // bundle, which is in its Secret, and with the copy of the old one to sign.
-func (w *world) backOn(layout v1alpha1.Layout, run *v1alpha1.AnchorRotation) {
+func (w *world) backOn(layout v1alpha1.Layout) {
 	w.Helper()
 	own := []string{w.before}
 	if layout == v1alpha1.LayoutInPlace {
 		now, err := w.Anchor(w.Context())
 		w.check(err)
-		if now != w.before {
-			own = append(own, now)
-		}
-		if have, want := w.signsNext(), w.Mesh.Mesh+"-anchor-kept"; run.Status.ToAnchor != nil && have != want {
+		own = append(own, now)
+		if have, want := w.signsNext(), w.Mesh.Mesh+"-anchor-kept"; have != want {
 			w.Errorf("Secret %s would sign the next issuer, want the copy of the old anchor, %s", have, want)
 		}
 	}
 	w.eventually(20*time.Second, func() error { return w.published(own...) })
+}
+
+// issuances is how many anchors cert-manager has issued for the mesh.
+func (w *world) issuances() (issued int64) {
+	w.Helper()
+	anchors, err := w.anchorCertificates(w.Context())
+	w.check(err)
+	for i := range anchors {
+		revision, _, err := unstructured.NestedInt64(anchors[i].Object, "status", "revision")
+		w.check(err)
+		issued += revision
+	}
+	return issued
 }
 
 // another is a run that follows one that was given up, and ends as it should.

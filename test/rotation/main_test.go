@@ -36,6 +36,8 @@ var env struct {
 	dir     string
 	metrics string
 	webhook *local.Process
+	// audit is what the controller has asked of the API server.
+	audit *audit.Log
 	// controller is kept running: one that ends, for it lost its lease or was
 	// killed, is started again.
 	controller *local.Process
@@ -65,12 +67,11 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer remove()
-	log, err := auditLog()
-	if err != nil {
+	if env.audit, err = auditLog(); err != nil {
 		return 1, err
 	}
 	if env.lab, err = lab.Start(ctx, lab.Options{
-		CertManager: true, TrustManager: true, Progress: os.Stderr, ExtraArgs: map[lab.Component][]string{lab.APIServer: log.Args()},
+		CertManager: true, TrustManager: true, Progress: os.Stderr, ExtraArgs: map[lab.Component][]string{lab.APIServer: env.audit.Args()},
 	}); err != nil {
 		return 1, err
 	}
@@ -87,7 +88,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer env.kubelet.Stop()
 	if code, err = runReanchor(ctx, m); code == 0 && err == nil && audit.EveryTest() {
-		err = leastPrivilege(log)
+		err = leastPrivilege(env.audit)
 	}
 	return code, err
 }

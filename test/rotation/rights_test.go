@@ -4,14 +4,19 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/util/retry"
@@ -32,11 +37,7 @@ func (w *world) grant() {
 		files = append(files, "linkerd-rbac.yaml", "rbac.yaml")
 	}
 	if rotation := w.trust.Spec.Rotation; rotation != nil {
-		component := "rotation/inplace/rbac.yaml"
-		if rotation.Layout == v1alpha1.LayoutGenerations {
-			component = "rotation/generations/rbac.yaml"
-		}
-		files = append(files, component)
+		files = append(files, w.component()+"/rbac.yaml")
 		if rotation.BundleWriter == v1alpha1.BundleWriterReanchor {
 			files = append(files, "rotation/bundlewriter/rbac.yaml")
 		}
@@ -44,6 +45,14 @@ func (w *world) grant() {
 	for _, file := range files {
 		w.grantFile(file)
 	}
+}
+
+// component is the folder of manifests/controller with the rights of the layout.
+func (w *world) component() string {
+	if w.trust.Spec.Rotation.Layout == v1alpha1.LayoutGenerations {
+		return "rotation/generations"
+	}
+	return "rotation/inplace"
 }
 
 // grantFile gives the rights of one file of manifests/controller.
@@ -148,12 +157,18 @@ func (w *world) renamed(name string, clusterIssuer bool) string {
 
 // generations is a whole rotation of the default layout, under roles that name no
 // Secret but that of carried anchors. That they name no other is asked of the API
-// server, for a binding that is not of these files would count as well.
+// server, for a binding that is not of these files would count as well. On its way it
+// gets stuck, for want of a right and of a bundle, and goes on by itself.
 func generations(t *testing.T) {
 	w := newWorld(t, smallGenerations("generations"), nil)
+	w.converged()
+	thaw, grant := w.freeze(), w.revoke()
 	w.rotate()
+	w.stuckInPreflight(grant)
+	w.stuckInWiden(thaw)
 	w.startNarrow()
 	run := w.complete(long)
+	w.check(w.blockedMetric(0))
 	w.rotated()
 	own := client.ObjectKey{Namespace: linkerd.TrustNamespace, Name: w.Mesh.Mesh + "-anchor-carried"}
 	if !w.maySecret("get", own) {
@@ -169,15 +184,52 @@ func generations(t *testing.T) {
 	}
 }
 
+// revoke takes the right to renew the mesh's issuer from the controller. A right on
+// anchors it would have all the same, by the roles of the other meshes.
+func (w *world) revoke() (grant func()) {
+	w.Helper()
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{
+		Namespace: w.Mesh.Mesh, Name: "reanchor-" + strings.ReplaceAll(w.component(), "/", "-") + "-" + w.Mesh.Mesh,
+	}}
+	w.check(w.Client.Delete(w.Context(), role))
+	await := func(want bool) {
+		w.Helper()
+		w.eventually(time.Minute, func() error {
+			if w.mayRenewIssuer() != want {
+				return fmt.Errorf("that the controller may renew the issuer is still %t", !want)
+			}
+			return nil
+		})
+	}
+	await(false)
+	return func() {
+		w.Helper()
+		w.grantFile(w.component() + "/rbac.yaml")
+		await(true)
+	}
+}
+
+// mayRenewIssuer asks whether the controller may have the mesh's issuer renewed.
+func (w *world) mayRenewIssuer() bool {
+	w.Helper()
+	key := w.IssuerKey()
+	return w.may(authorizationv1.ResourceAttributes{
+		Verb: "patch", Group: "cert-manager.io", Resource: "certificates", Subresource: "status", Version: "v1", Namespace: key.Namespace, Name: key.Name,
+	})
+}
+
 // maySecret asks whether the controller has a verb on a Secret; on all of a
 // namespace, or of the cluster, where the key is not whole.
 func (w *world) maySecret(verb string, key client.ObjectKey) bool {
 	w.Helper()
+	return w.may(authorizationv1.ResourceAttributes{Verb: verb, Resource: "secrets", Version: "v1", Namespace: key.Namespace, Name: key.Name})
+}
+
+// may asks whether the controller has a right.
+func (w *world) may(do authorizationv1.ResourceAttributes) bool {
+	w.Helper()
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: "system:serviceaccount:" + local.Namespace + ":reanchor-controller",
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: verb, Resource: "secrets", Version: "v1", Namespace: key.Namespace, Name: key.Name,
-		},
+		User: "system:serviceaccount:" + local.Namespace + ":reanchor-controller", ResourceAttributes: &do,
 	}}
 	w.check(w.Client.Create(w.Context(), review))
 	return review.Status.Allowed

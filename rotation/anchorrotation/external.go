@@ -26,16 +26,23 @@ func externalKinds() []schema.GroupKind {
 }
 
 // external names what outside this cluster trusts the mesh's anchors. A kind
-// that may not be read is named itself: it cannot be told, so a human must.
-func (r *Reconciler) external(ctx context.Context, spec *v1alpha1.MeshTrustSpec) ([]string, error) {
+// that may not be read is named itself: it cannot be told, so a human must. Whether
+// there is a kind at all takes a discovery of the whole API, so that unless it is
+// for a gate (live) the answer that there is none holds for a moment.
+func (r *Reconciler) external(ctx context.Context, spec *v1alpha1.MeshTrustSpec, live bool) ([]string, error) {
 	if spec.Profile != v1alpha1.ProfileLinkerd {
 		return nil, nil
 	}
 	var out []string
 	for _, kind := range externalKinds() {
+		now := r.Clock.Now()
+		if _, absent := r.absent.get(kind, now); absent && !live {
+			continue
+		}
 		mapping, err := r.Client.RESTMapper().RESTMapping(kind)
 		switch {
 		case apimeta.IsNoMatchError(err):
+			r.absent.set(kind, struct{}{}, now)
 			continue
 		case err != nil:
 			return nil, fmt.Errorf("looking for the kind %s: %w", kind, err)

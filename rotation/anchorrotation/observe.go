@@ -42,7 +42,7 @@ func (r *Reconciler) observeRun(ctx context.Context, w *world) error {
 	f.Run = runOf(w.run, known(f))
 	f.Checks.Expected = expected(w)
 	var err error
-	if f.Checks.External, err = r.external(ctx, &w.spec); err != nil {
+	if f.Checks.External, err = r.external(ctx, &w.spec, f.Read.Live); err != nil {
 		return err
 	}
 	if phase := f.Run.State.Phase; phase == "" || phase == v1alpha1.PhasePreflight {

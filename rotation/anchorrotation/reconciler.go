@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,6 +40,10 @@ type Reconciler struct {
 	Clock      clock.PassiveClock
 
 	pacer pacer
+	// lacking is which rights a mesh's rotation was said to lack, absent which
+	// kinds are not served.
+	lacking lately[string, issuance.Missing]
+	absent  lately[schema.GroupKind, struct{}]
 }
 
 // Limits of how often a mesh is looked at although no event calls for it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -437,8 +439,9 @@ func TestTheEventOfALongReasonIsWritten(t *testing.T) {
 // The condition says what to do, the log has the YAML: once, and anew whenever
 // other rights are missing.
 func TestMissingRightsAreLoggedWholeAndOnce(t *testing.T) {
-	denied := "patch"
+	denied, asked := "patch", 0
 	r, w := stage(t, interceptor.Funcs{Create: func(_ context.Context, _ client.WithWatch, o client.Object, _ ...client.CreateOption) error {
+		asked++
 		review := o.(*authorizationv1.SelfSubjectAccessReview)
 		review.Status.Allowed = review.Spec.ResourceAttributes.Verb != denied
 		return nil
@@ -454,6 +457,12 @@ func TestMissingRightsAreLoggedWholeAndOnce(t *testing.T) {
 		if len(logged) != want {
 			t.Errorf("%d lines in the log, want %d", len(logged), want)
 		}
+		// What is missing is not asked for again at once; that nothing is, is.
+		before := asked
+		if _, err := r.missing(ctx, w.mt); err != nil || (asked > before) != (denied == "") {
+			t.Errorf("asked %d times at once (%v)", asked-before, err)
+		}
+		r.Clock.(*clocktesting.FakePassiveClock).SetTime(r.Clock.Now().Add(answerHolds))
 	}
 	look(1)
 	look(1)
@@ -485,4 +494,68 @@ func TestAMeshThatIsGoneIsForgotten(t *testing.T) {
 	if len(r.Reporter.written)+len(r.Reporter.lacking) > 0 {
 		t.Errorf("remembered: %v, %v", r.Reporter.written, r.Reporter.lacking)
 	}
+}
+
+// A run that has ended holds nothing up, whatever keeps it from being written to.
+func TestARunThatHasEndedHoldsNothingUp(t *testing.T) {
+	refused := func(name string) interceptor.Funcs {
+		return interceptor.Funcs{Patch: func(ctx context.Context, inner client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			if o.GetName() == name {
+				return errors.New("a policy says no")
+			}
+			return inner.Patch(ctx, o, p, opts...)
+		}}
+	}
+	for name, mayStep := range map[string]bool{"ended": true, "r": false} {
+		r, w := stage(t, refused(name))
+		ended := v1alpha1.AnchorRotation{ObjectMeta: metav1.ObjectMeta{Name: "ended", Finalizers: []string{v1alpha1.RotationFinalizer}}}
+		ended.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionComplete, Status: metav1.ConditionTrue}}
+		w.runs = []v1alpha1.AnchorRotation{ended, *w.run}
+		w.run = &w.runs[1]
+		if err := r.tidy(t.Context(), w); (err == nil) != mayStep {
+			t.Errorf("where %s cannot be written to, tidying gives %v", name, err)
+		}
+		var stored v1alpha1.AnchorRotation
+		if err := r.Live.Get(t.Context(), client.ObjectKeyFromObject(w.run), &stored); err != nil {
+			t.Fatal(err)
+		}
+		if claimed := slices.Contains(stored.Finalizers, v1alpha1.RotationFinalizer); claimed != mayStep {
+			t.Errorf("where %s cannot be written to, the run in force is claimed: %t", name, claimed)
+		}
+	}
+}
+
+// Whether a kind is served takes a discovery of the whole API.
+func TestAKindThatIsNotServedIsLookedForNowAndThen(t *testing.T) {
+	r, w := stage(t, interceptor.Funcs{})
+	mapper := &countingMapper{RESTMapper: apimeta.NewDefaultRESTMapper(nil)}
+	r.Client = fake.NewClientBuilder().WithScheme(r.Client.Scheme()).WithRESTMapper(mapper).Build()
+	kinds := len(externalKinds())
+	for _, step := range []struct {
+		says  string
+		after time.Duration
+		live  bool
+		want  int
+	}{
+		{"at first", 0, false, kinds}, {"at once again", 0, false, kinds}, {"for a gate", 0, true, 2 * kinds},
+		{"after a moment", answerHolds, false, 3 * kinds},
+	} {
+		r.Clock.(*clocktesting.FakePassiveClock).SetTime(r.Clock.Now().Add(step.after))
+		if out, err := r.external(t.Context(), &w.spec, step.live); err != nil || len(out) > 0 {
+			t.Fatalf("%s: %v, %v", step.says, out, err)
+		}
+		if mapper.asked != step.want {
+			t.Errorf("%s: asked %d times by then, want %d", step.says, mapper.asked, step.want)
+		}
+	}
+}
+
+type countingMapper struct {
+	apimeta.RESTMapper
+	asked int
+}
+
+func (m *countingMapper) RESTMapping(gk schema.GroupKind, versions ...string) (*apimeta.RESTMapping, error) {
+	m.asked++
+	return m.RESTMapper.RESTMapping(gk, versions...)
 }

@@ -3,6 +3,7 @@ package anchorrotation
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -17,14 +18,22 @@ import (
 
 // tidy keeps the finalizers as they must be, and says to the runs that wait
 // what they wait for. The run in force has a finalizer from its first step on;
-// one that has ended, or never began, holds nothing, unless it is a witness.
+// one that has ended, or never began, holds nothing, unless it is a witness: where
+// such a one cannot be written to, the run in force goes on all the same.
 func (r *Reconciler) tidy(ctx context.Context, w *world) error {
+	var failed error
 	for i := range w.runs {
-		if err := r.tidyRun(ctx, w, &w.runs[i]); err != nil {
-			return err
+		run := &w.runs[i]
+		err := r.tidyRun(ctx, w, run)
+		switch {
+		case err == nil:
+		case run == w.run || w.run == nil:
+			failed = errors.Join(failed, err)
+		default:
+			log.FromContext(ctx).Error(err, "a run that is not in force cannot be put in order", "anchorRotation", run.Name)
 		}
 	}
-	return nil
+	return failed
 }
 
 func (r *Reconciler) tidyRun(ctx context.Context, w *world, run *v1alpha1.AnchorRotation) error {
@@ -128,7 +137,6 @@ func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reco
 		return reconcile.Result{}, err
 	}
 	message = cmp.Or(message, cause.Error())
-	log.FromContext(ctx).Info("the certificates may not be read", "why", cause.Error())
 	if w.run == nil {
 		r.Reporter.forbidden(w.mt, message)
 		return reconcile.Result{RequeueAfter: restEvery}, nil
@@ -143,9 +151,18 @@ func (r *Reconciler) forbidden(ctx context.Context, w *world, cause error) (reco
 // missing says which rights the controller lacks for a rotation; "" for none. A
 // status has no room for the YAML that grants them: it is logged, once.
 func (r *Reconciler) missing(ctx context.Context, mt *v1alpha1.MeshTrust) (string, error) {
-	missing, err := r.Store.Missing(ctx, mt)
-	if err != nil {
-		return "", fmt.Errorf("asking for the rights that a rotation needs: %w", err)
+	missing, known := r.lacking.get(mt.Name, r.Clock.Now())
+	if !known {
+		var err error
+		if missing, err = r.Store.Missing(ctx, mt); err != nil {
+			return "", fmt.Errorf("asking for the rights that a rotation needs: %w", err)
+		}
+	}
+	switch {
+	case missing.Advice == "":
+		r.lacking.forget(mt.Name)
+	case !known:
+		r.lacking.set(mt.Name, missing, r.Clock.Now())
 	}
 	if r.Reporter.lacks(mt.Name, missing.YAML) {
 		log.FromContext(ctx).Info("rights are missing for a rotation", "meshTrust", mt.Name, "rights", missing.YAML)

@@ -3,6 +3,7 @@ package inventory
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -102,21 +103,55 @@ func (s *podSource) watch(ctx context.Context, options metav1.ListOptions) (watc
 	if err != nil {
 		return nil, err // the reflector tells the kinds of errors apart
 	}
-	return watch.Filter(events, s.compactEvent), nil
+	return compacting(events, s.compactEvent), nil
 }
 
 // compactEvent compacts the pod of an event. One that is no member of a mesh,
 // or not any more, is to the store a pod that is gone: so it leaves no trace,
 // and the reflector still learns how far it has read.
-func (s *podSource) compactEvent(event watch.Event) (watch.Event, bool) {
+func (s *podSource) compactEvent(event watch.Event) watch.Event {
 	pod, ok := event.Object.(*corev1.Pod)
 	if !ok || event.Type == watch.Bookmark {
-		return event, true
+		return event
 	}
 	c := compact(s.meshes, pod)
 	if !c.member() {
 		event.Type = watch.Deleted
 	}
 	event.Object = c
-	return event, true
+	return event
+}
+
+// compactedWatch is a watch whose events are changed on their way. (That of
+// apimachinery, watch.Filter, waits for its reader for ever, also for one that has
+// stopped it and went away.)
+type compactedWatch struct {
+	incoming watch.Interface
+	events   chan watch.Event
+	done     chan struct{}
+	stop     sync.Once
+}
+
+func compacting(incoming watch.Interface, change func(watch.Event) watch.Event) *compactedWatch {
+	w := &compactedWatch{incoming: incoming, events: make(chan watch.Event), done: make(chan struct{})}
+	go func() {
+		defer close(w.events)
+		for event := range incoming.ResultChan() {
+			select {
+			case w.events <- change(event):
+			case <-w.done:
+				return
+			}
+		}
+	}()
+	return w
+}
+
+// ResultChan implements watch.Interface.
+func (w *compactedWatch) ResultChan() <-chan watch.Event { return w.events }
+
+// Stop implements watch.Interface.
+func (w *compactedWatch) Stop() {
+	w.incoming.Stop()
+	w.stop.Do(func() { close(w.done) })
 }

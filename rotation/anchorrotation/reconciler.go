@@ -105,7 +105,7 @@ func (r *Reconciler) step(ctx context.Context, w *world) (reconcile.Result, erro
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		if fresh.mt == nil || fresh.pending != "" || fresh.refused != "" || fresh.runUID() != w.runUID() {
+		if !fresh.whole() || fresh.runUID() != w.runUID() {
 			return reconcile.Result{RequeueAfter: soon}, nil
 		}
 		w, now = fresh, r.Clock.Now()

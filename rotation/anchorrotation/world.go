@@ -44,6 +44,9 @@ func (w *world) runUID() types.UID {
 	return w.run.UID
 }
 
+// whole reports whether all was read that a decision needs.
+func (w *world) whole() bool { return w.mt != nil && w.pending == "" && w.refused == "" }
+
 // look reads the world. With live nothing in it comes from a cache.
 func (r *Reconciler) look(ctx context.Context, name string, live bool) (*world, error) {
 	started := r.Clock.Now()

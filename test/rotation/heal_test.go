@@ -28,7 +28,8 @@ func heals() []scenario {
 		{"the old generation is deleted in mid-roll, and its anchor is carried", carried},
 		{"the old anchor is edited out of a bundle that Reanchor writes", editedOut},
 		{"the pointer is moved too early, and back before anything is signed", pointedTooEarly},
-		{"only the issuer has expired: it is renewed at once, without a rotation", issuerExpired},
+		{"only the issuer has expired: it is renewed at once, without a rotation", func(t *testing.T) { issuerExpired(t, smallGenerations("issuer-expired")) }},
+		{"only the issuer has expired, in place: it is renewed at once, without a rotation", issuerExpiredInPlace},
 		{"leaves that live long are replaced by one more roll, and not waited for", leavesRestart},
 		{"trust from outside that no object shows demands an approval as well", externalTrust},
 	}
@@ -239,8 +240,8 @@ func certManagers(kind string) *unstructured.Unstructured {
 // signed. The anchor is fine: the issuer is renewed at once, nothing is rolled,
 // and no rotation is opened. Handshakes fail from its end until then, since every
 // leaf has expired: none before, and none once the leaves of the next are there.
-func issuerExpired(t *testing.T) {
-	w := newWorld(t, smallGenerations("issuer-expired"), nil)
+func issuerExpired(t *testing.T, o linkerd.Options) {
+	w := newWorld(t, o, nil)
 	w.converged()
 	w.unharmed()
 	w.reissue("45s", "Disabled")
@@ -269,6 +270,14 @@ func issuerExpired(t *testing.T) {
 	w.unrolled()
 }
 
+// The same in place. The anchor's Secret and the previous one hold the same anchor,
+// before and after.
+func issuerExpiredInPlace(t *testing.T) {
+	o := small("issuer-expired-in-place")
+	o.Workloads, o.Rate = 2, 10
+	issuerExpired(t, o)
+}
+
 // reissue has the issuer issued with another lifetime, and renewed by itself from
 // then on, or not.
 func (w *world) reissue(lifetime, policy string) {
@@ -286,6 +295,12 @@ func (w *world) reissue(lifetime, policy string) {
 // certificateEnd is when what a Certificate issued last expires.
 func (w *world) certificateEnd(key client.ObjectKey) time.Time {
 	w.Helper()
+	return w.certificate(key).NotAfter
+}
+
+// certificate is what a Certificate issued last.
+func (w *world) certificate(key client.ObjectKey) *x509.Certificate {
+	w.Helper()
 	var s corev1.Secret
 	w.check(w.Client.Get(w.Context(), key, &s))
 	block, _ := pem.Decode(s.Data[corev1.TLSCertKey])
@@ -294,7 +309,7 @@ func (w *world) certificateEnd(key client.ObjectKey) time.Time {
 	}
 	certificate, err := x509.ParseCertificate(block.Bytes)
 	w.check(err)
-	return certificate.NotAfter
+	return certificate
 }
 
 // gone is nil when no proxy presents a leaf of the issuer.

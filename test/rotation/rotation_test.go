@@ -34,6 +34,7 @@ func longRotations() []scenario {
 		{"an anchor that has expired already: the shortest way back", func(t *testing.T) { expired(t, smallGenerations("expired")) }},
 		{"an anchor that has expired already: the shortest way back, in place", func(t *testing.T) { expired(t, small("expired-in-place")) }},
 		{"the hazard is held back in place", hazardHeld},
+		{"an anchor that is due is replaced in place, and an issuer that nears its end at a shut gate is signed by the old one", rescued},
 	}
 }
 

@@ -84,7 +84,7 @@ func TestAPodMustTrustTheIssuerWhereThatIsAsked(t *testing.T) {
 	if err := shared.client.Status().Update(t.Context(), mt); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		if _, _, err := create(t, carrying(t, ns, "issuer", first.PEM())); err == nil || !strings.Contains(err.Error(), `"CN=second"`) {
 			return "a pod that does not trust the issuer is admitted"
 		}
@@ -150,14 +150,14 @@ func TestOptOuts(t *testing.T) {
 	})
 	t.Run("a namespace annotation works at once, before any label mirrors it", func(t *testing.T) {
 		patchNamespace(t, ns, `{"metadata":{"annotations":{"reanchor.dev/opt-out":"admission"}}}`)
-		eventually(t, 5*time.Second, func() string {
+		eventually(t, time.Minute, func() string {
 			if denied() {
 				return "still denied"
 			}
 			return ""
 		})
 		patchNamespace(t, ns, `{"metadata":{"annotations":{"reanchor.dev/opt-out":null}}}`)
-		eventually(t, 5*time.Second, func() string {
+		eventually(t, time.Minute, func() string {
 			if !denied() {
 				return "still admitted"
 			}
@@ -166,7 +166,7 @@ func TestOptOuts(t *testing.T) {
 	})
 	t.Run("the namespace label keeps every pod away", func(t *testing.T) {
 		patchNamespace(t, ns, `{"metadata":{"labels":{"reanchor.dev/admission":"disabled"}}}`)
-		eventually(t, 5*time.Second, func() string {
+		eventually(t, time.Minute, func() string {
 			if denied() {
 				return "still denied"
 			}
@@ -220,7 +220,7 @@ func TestAGenericMeshIsJudgedByItsPublishedBundle(t *testing.T) {
 			},
 		}
 	}
-	eventually(t, 5*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		_, _, err := create(t, pod())
 		if err == nil || !strings.Contains(err.Error(), `mesh "erlang"`) || !strings.Contains(err.Error(), `"CN=erlang-dist-ca"`) {
 			return "the denial does not name the CA: " + errorText(err)

@@ -106,7 +106,7 @@ func TestAReplicaThatIsAskedToEndServesOnForAWhile(t *testing.T) {
 	revive(t)
 	r := shared.replicas[0]
 	r.kill()
-	if err := r.start("--shutdown-delay", "5s"); err != nil {
+	if err := r.start("--shutdown-delay", "15s"); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.waitReady(t.Context()); err != nil {
@@ -121,7 +121,7 @@ func TestAReplicaThatIsAskedToEndServesOnForAWhile(t *testing.T) {
 			}
 		})
 	}()
-	eventually(t, 4*time.Second, func() string {
+	eventually(t, 12*time.Second, func() string {
 		if err := r.get("/readyz"); err == nil || !strings.Contains(err.Error(), "ending") {
 			return "it is still ready: " + errorText(err)
 		}
@@ -132,7 +132,7 @@ func TestAReplicaThatIsAskedToEndServesOnForAWhile(t *testing.T) {
 	}
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it does not end")
 	}
 }
@@ -232,7 +232,7 @@ func TestAnEmptiedCABundleIsRepaired(t *testing.T) {
 				if bundleIn(t, patched) == before {
 					t.Fatal("the patch did nothing")
 				}
-				eventually(t, 5*time.Second, func() string {
+				eventually(t, time.Minute, func() string {
 					if currentBundle(t, registration) != before {
 						return "the caBundle is not what it was"
 					}
@@ -252,7 +252,7 @@ func TestALostSecretIsRestoredFromWhatIsServed(t *testing.T) {
 	if err := secrets.Delete(t.Context(), servingSecret, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		after, err := secrets.Get(t.Context(), servingSecret, metav1.GetOptions{})
 		if err != nil {
 			return err.Error()

@@ -39,7 +39,7 @@ func TestAReplicaIsNotReadyBeforeItHasReadTheCluster(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(r.kill)
-			eventually(t, 30*time.Second, func() string {
+			eventually(t, time.Minute, func() string {
 				return shows(r, "reanchor_webhook_serving_certificate_not_after_timestamp_seconds", func(v float64) bool { return v > 0 })
 			})
 			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {

@@ -68,7 +68,7 @@ func TestPodsOfEveryOwnerGetTheTrueStamp(t *testing.T) {
 				t.Fatal(err)
 			}
 			var pods corev1.PodList
-			eventually(t, 20*time.Second, func() string {
+			eventually(t, time.Minute, func() string {
 				if err := shared.client.List(t.Context(), &pods, client.InNamespace(ns), client.MatchingLabels{"app": app}); err != nil {
 					return err.Error()
 				}

@@ -51,7 +51,7 @@ func namespace(t *testing.T, name string, labels map[string]string) string {
 
 func waitServiceAccount(t *testing.T, namespace string) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		if _, err := shared.kube.CoreV1().ServiceAccounts(namespace).Get(t.Context(), "default", metav1.GetOptions{}); err != nil {
 			return err.Error()
 		}
@@ -185,7 +185,7 @@ func linkerd(t *testing.T, name string, admission v1alpha1.AdmissionSpec, publis
 // waitKnown waits until every replica has counters for the mesh.
 func waitKnown(t *testing.T, name string) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() string {
+	eventually(t, time.Minute, func() string {
 		for _, r := range shared.replicas {
 			text, err := metricsText(r)
 			if err != nil {

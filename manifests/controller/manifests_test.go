@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -23,6 +24,8 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
+
+	"github.com/reanchor/reanchor/api/v1alpha1"
 )
 
 // files are what kustomization.yaml installs.
@@ -42,34 +45,41 @@ func files(t *testing.T) []string {
 // objects decodes all objects of the installation strictly.
 func objects(t *testing.T) []runtime.Object {
 	t.Helper()
+	var out []runtime.Object
+	for _, file := range files(t) {
+		out = append(out, decoded(t, file)...)
+	}
+	return out
+}
+
+// decoded are the objects of one file, decoded strictly.
+func decoded(t *testing.T, file string) []runtime.Object {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
 	strict := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out []runtime.Object
-	for _, file := range files(t) {
-		text, err := os.ReadFile(file)
+	for reader := utilyaml.NewDocumentDecoder(io.NopCloser(strings.NewReader(string(text)))); ; {
+		document := make([]byte, len(text))
+		n, err := reader.Read(document)
+		if errors.Is(err, io.EOF) {
+			return out
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		for reader := utilyaml.NewDocumentDecoder(io.NopCloser(strings.NewReader(string(text)))); ; {
-			document := make([]byte, len(text))
-			n, err := reader.Read(document)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			o, _, err := strict.Decode(document[:n], nil, nil)
-			if err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
-			out = append(out, o)
+		o, _, err := strict.Decode(document[:n], nil, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
 		}
+		out = append(out, o)
 	}
-	return out
 }
 
 // all returns the objects of a type.
@@ -113,6 +123,9 @@ func TestTheDeploymentIsRestrictedAndSpread(t *testing.T) {
 		if diff := cmp.Diff(d.Spec.Selector, c.LabelSelector); diff != "" || c.TopologyKey != corev1.LabelHostname {
 			t.Errorf("it spreads other pods, or not over nodes: %s", diff)
 		}
+	}
+	if diff := cmp.Diff(map[string]string{corev1.LabelOSStable: "linux"}, spec.NodeSelector); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
 	}
 	c := spec.Containers[0]
 	if !*spec.SecurityContext.RunAsNonRoot || spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
@@ -235,5 +248,92 @@ func TestTheProbeNamespaceAdmitsInjectedPods(t *testing.T) {
 	n := all[*corev1.Namespace](t)[0]
 	if n.Name != "reanchor-probe" || n.Labels["pod-security.kubernetes.io/enforce"] != "privileged" {
 		t.Errorf("namespace %s, labels %v", n.Name, n.Labels)
+	}
+}
+
+// policies are those of the installation and of the component restart-only, with
+// their bindings.
+func policies(t *testing.T) (map[string]*admissionregistrationv1.ValidatingAdmissionPolicy, []*admissionregistrationv1.ValidatingAdmissionPolicyBinding) {
+	t.Helper()
+	found := map[string]*admissionregistrationv1.ValidatingAdmissionPolicy{}
+	var bindings []*admissionregistrationv1.ValidatingAdmissionPolicyBinding
+	for _, o := range append(objects(t), decoded(t, "restart-only/policy.yaml")...) {
+		switch o := o.(type) {
+		case *admissionregistrationv1.ValidatingAdmissionPolicy:
+			found[o.Name] = o
+		case *admissionregistrationv1.ValidatingAdmissionPolicyBinding:
+			bindings = append(bindings, o)
+		}
+	}
+	return found, bindings
+}
+
+// What the policies refuse is shown by test/e2e on a real API server. These tests
+// are about what shows in no request that is judged: which are not.
+func TestPoliciesAreInForceWhereTheyMustBe(t *testing.T) {
+	_, bindings := policies(t)
+	bound := map[string][]*metav1.LabelSelector{}
+	for _, b := range bindings {
+		if !slices.Equal(b.Spec.ValidationActions, []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}) {
+			t.Errorf("binding %s does not deny: %v", b.Name, b.Spec.ValidationActions)
+		}
+		var where *metav1.LabelSelector
+		if b.Spec.MatchResources != nil {
+			where = b.Spec.MatchResources.NamespaceSelector
+		}
+		bound[b.Spec.PolicyName] = append(bound[b.Spec.PolicyName], where)
+	}
+	want := map[string][]*metav1.LabelSelector{
+		"reanchor-probe": {
+			{MatchLabels: map[string]string{corev1.LabelMetadataName: "reanchor-probe"}},
+			{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: v1alpha1.ProbeForLabel, Operator: metav1.LabelSelectorOpExists}}},
+		},
+		"reanchor-controller-namespaces": {nil},
+		"reanchor-controller-workloads":  {nil},
+	}
+	if diff := cmp.Diff(want, bound); diff != "" {
+		t.Errorf("namespaces of each policy (-want +got):\n%s", diff)
+	}
+}
+
+func TestPoliciesFailClosedForTheControllerAlone(t *testing.T) {
+	account := all[*corev1.ServiceAccount](t)[0]
+	byTheController := []admissionregistrationv1.MatchCondition{{Name: "by-the-controller",
+		Expression: "request.userInfo.username == 'system:serviceaccount:" + account.Namespace + ":" + account.Name + "'"}}
+	conditions := map[string][]admissionregistrationv1.MatchCondition{}
+	found, _ := policies(t)
+	for name, p := range found {
+		if *p.Spec.FailurePolicy != admissionregistrationv1.Fail {
+			t.Errorf("policy %s fails open", name)
+		}
+		conditions[name] = p.Spec.MatchConditions
+	}
+	want := map[string][]admissionregistrationv1.MatchCondition{
+		"reanchor-probe":                 nil, // for everybody, in namespaces where nothing else is
+		"reanchor-controller-namespaces": byTheController,
+		"reanchor-controller-workloads":  byTheController,
+	}
+	if diff := cmp.Diff(want, conditions); diff != "" {
+		t.Errorf("whom each policy is for (-want +got):\n%s", diff)
+	}
+}
+
+// A kind that the controller may patch and the policy forgets could be changed in
+// any way.
+func TestRestartOnlyKnowsEveryWorkloadThatTheControllerMayPatch(t *testing.T) {
+	var may, judged []string
+	for _, r := range all[*rbacv1.ClusterRole](t)[0].Rules {
+		if slices.Contains(r.Verbs, "patch") && (slices.Contains(r.APIGroups, "apps") || slices.Contains(r.APIGroups, "argoproj.io")) {
+			may = append(may, r.Resources...)
+		}
+	}
+	found, _ := policies(t)
+	for _, r := range found["reanchor-controller-workloads"].Spec.MatchConstraints.ResourceRules {
+		judged = append(judged, r.Resources...)
+	}
+	slices.Sort(may)
+	slices.Sort(judged)
+	if diff := cmp.Diff(may, judged); diff != "" {
+		t.Errorf("workloads (-may be patched +are judged):\n%s", diff)
 	}
 }

@@ -63,7 +63,10 @@ func (r *Reconciler) refuse(ctx context.Context, before, mt *v1alpha1.MeshTrust,
 		}
 		setCondition(mt, c, r.clock.Now())
 	}
-	if _, err := r.store(ctx, before, mt, true); err != nil && !apierrors.IsConflict(err) {
+	switch _, err := r.store(ctx, before, mt, true); {
+	case apierrors.IsConflict(err): // whoever wrote knows better
+		return reconcile.Result{RequeueAfter: time.Second}, nil
+	case err != nil:
 		return reconcile.Result{}, err
 	}
 	r.reporter.refused(before, mt)

@@ -5,9 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -23,16 +21,10 @@ var rolloutKind = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alph
 func (r Reader) rollout(ctx context.Context, o *Owner) error {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(rolloutKind)
-	if err := r.Live.Get(ctx, name(o), u); err != nil {
+	if err := r.get(ctx, o, u, "rollouts"); err != nil || o.Spec.Unreadable != "" {
 		return err
 	}
-	template := &corev1.PodTemplateSpec{}
-	if m, ok, _ := unstructured.NestedMap(u.Object, "spec", "template"); ok {
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(m, template); err != nil {
-			return err
-		}
-	}
-	r.describe(o, u, template)
+	r.describe(o, u, templateAt(u, "spec", "template"))
 	o.APIVersion = u.GetAPIVersion()
 	o.Spec.Desired = number(u, 1, "spec", "replicas")
 	o.Spec.Paused, _, _ = unstructured.NestedBool(u.Object, "spec", "paused")

@@ -33,17 +33,7 @@ func (r Reader) operator(kind *v1alpha1.OperatorKind) func(context.Context, *Own
 		}
 		u := &unstructured.Unstructured{}
 		u.SetGroupVersionKind(mapping.GroupVersionKind)
-		err = r.Live.Get(ctx, name(o), u)
-		switch {
-		case apierrors.IsForbidden(err):
-			o.unreadable(fmt.Sprintf(
-				"the controller may not read it; allow it to get and patch %s.%s (docs/install.md)", mapping.Resource.Resource, kind.Group))
-			return nil
-		case apierrors.IsInternalError(err):
-			// Its conversion webhook does not answer, as when its operator is down.
-			o.unreadable("the API server cannot read it; see whether its operator runs")
-			return nil
-		case err != nil:
+		if err := r.get(ctx, o, u, mapping.Resource.Resource); err != nil || o.Spec.Unreadable != "" {
 			return err
 		}
 		r.describe(o, u, templateAround(u, kind.Annotation))
@@ -51,6 +41,23 @@ func (r Reader) operator(kind *v1alpha1.OperatorKind) func(context.Context, *Own
 		o.State = rollout.Owner{Observed: true, ByPods: true}
 		readAnnotation(o, u, kind.Annotation)
 		return nil
+	}
+}
+
+// get reads an owner of a kind that others have defined. Where that is refused, the
+// owner says so.
+func (r Reader) get(ctx context.Context, o *Owner, u *unstructured.Unstructured, resource string) error {
+	err := r.Live.Get(ctx, name(o), u)
+	switch {
+	case apierrors.IsForbidden(err):
+		o.unreadable(fmt.Sprintf("the controller may not read it; allow it to get and patch %s.%s (docs/install.md)", resource, o.Spec.Key.Group))
+		return nil
+	case apierrors.IsInternalError(err):
+		// Its conversion webhook does not answer, as when its operator is down.
+		o.unreadable("the API server cannot read it; see whether its operator runs")
+		return nil
+	default:
+		return err
 	}
 }
 
@@ -103,7 +110,12 @@ func templateAround(u *unstructured.Unstructured, a *v1alpha1.RestartAnnotation)
 	if !ok {
 		return nil
 	}
-	fields, ok, _ := unstructured.NestedMap(u.Object, strings.Split(path, ".")...)
+	return templateAt(u, strings.Split(path, ".")...)
+}
+
+// templateAt returns a pod template, nil where the fields are none.
+func templateAt(u *unstructured.Unstructured, path ...string) *corev1.PodTemplateSpec {
+	fields, ok, _ := unstructured.NestedMap(u.Object, path...)
 	template := &corev1.PodTemplateSpec{}
 	if !ok || runtime.DefaultUnstructuredConverter.FromUnstructured(fields, template) != nil {
 		return nil

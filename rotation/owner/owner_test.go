@@ -1,18 +1,25 @@
 package owner
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/rollout"
@@ -100,6 +107,44 @@ func TestAnArgoRolloutIsInFlightByItsPhase(t *testing.T) {
 			state := rollout.Owner{Observed: true, Progressing: want, Desired: 3, Updated: 4, Total: 4, Available: 2}
 			if diff := cmp.Diff(state, got.State); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// One Rollout that cannot be read, or has a template that is none, must not keep the
+// other workloads of the mesh from being looked at.
+func TestAnArgoRolloutThatCannotBeReadIsLeftAlone(t *testing.T) {
+	key := rollout.Key{Group: rolloutKind.Group, Kind: rolloutKind.Kind, Namespace: "shop", Name: "web"}
+	for name, c := range map[string]struct {
+		fault error
+		verb  v1alpha1.Verb
+		says  string
+	}{
+		"it is forbidden":         {apierrors.NewForbidden(schema.GroupResource{}, "web", errors.New("no")), "", "allow it to get and patch rollouts.argoproj.io"},
+		"it cannot be converted":  {apierrors.NewInternalError(errors.New("conversion webhook")), "", "see whether its operator runs"},
+		"its template is no such": {nil, v1alpha1.VerbRestartAt, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": int64(3), "template": map[string]any{"spec": "none"}}}}
+			u.SetGroupVersionKind(rolloutKind)
+			u.SetNamespace(key.Namespace)
+			u.SetName(key.Name)
+			built := fake.NewClientBuilder().WithScheme(runtime.NewScheme()).WithObjects(u).WithInterceptorFuncs(interceptor.Funcs{
+				Get: func(ctx context.Context, inner client.WithWatch, k client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+					if c.fault != nil {
+						return c.fault
+					}
+					return inner.Get(ctx, k, o, opts...)
+				},
+			}).Build()
+			got, err := reader(built, nil).Read(t.Context(), key, Surroundings{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			verb, hold := rollout.VerbFor(got.Spec, rollout.Policy{})
+			if verb != c.verb || !strings.Contains(hold.Message, c.says) {
+				t.Errorf("got %q, %q: %s", verb, hold.Reason, hold.Message)
 			}
 		})
 	}

@@ -41,8 +41,8 @@ func (k Key) BuiltIn() string {
 type OwnerSpec struct {
 	Key      Key
 	Strategy Strategy
-	// Unreadable is why a configured owner kind could not be read; empty when it
-	// could.
+	// Unreadable is why an owner of a kind that others have defined could not be
+	// read; empty when it could.
 	Unreadable string
 	// RunsToEnd says that its pods are meant to end by themselves: what holds for
 	// those of a Job holds for them, whatever owns them.
@@ -65,6 +65,8 @@ func VerbFor(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	switch {
 	case o.OptedOut:
 		return "", Hold{v1alpha1.OptedOut, "it is annotated to be left alone; remove reanchor.dev/opt-out to have it rolled"}
+	case o.Unreadable != "":
+		return "", Hold{v1alpha1.UnknownOwner, o.Unreadable}
 	case o.ManuallyInjected:
 		return "", Hold{v1alpha1.ManuallyInjected, "its template holds the proxy and its bundle; inject it again and apply it"}
 	}
@@ -92,8 +94,6 @@ func verbForOther(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	case operator == nil:
 		return evictIf(p.EvictUnmanaged, Hold{v1alpha1.UnknownOwner, fmt.Sprintf(
 			"it is not known how a %s is restarted; restart it, name its kind in spec.rollout.operators, or set spec.rollout.policies.unmanaged to Evict", o.Key.Kind)})
-	case o.Unreadable != "":
-		return "", Hold{v1alpha1.UnknownOwner, o.Unreadable}
 	case !o.Found:
 		return "", Hold{v1alpha1.UnknownOwner, "its owner does not exist; delete the pods or create the owner again"}
 	case operator.Annotation == nil, o.EvictOnly:

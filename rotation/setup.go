@@ -101,7 +101,7 @@ func Setup(mgr manager.Manager, o Options) error {
 	if err := addWarmth(mgr, r); err != nil {
 		return err
 	}
-	all, bounded := r.everyMesh(), controller.Options{ReconciliationTimeout: reconcileWithin}
+	all, bounded := r.everyMesh(), controller.Options{ReconciliationTimeout: reconcileWithin, CacheSyncTimeout: inventory.SyncWithin}
 	err = builder.ControllerManagedBy(mgr).Named("meshtrust").
 		For(&v1alpha1.MeshTrust{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&appsv1.Deployment{}, all).

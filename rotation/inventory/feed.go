@@ -17,6 +17,12 @@ import (
 // changes many pods within a moment, and one look at the end is enough.
 const settle = 200 * time.Millisecond
 
+// SyncWithin is the CacheSyncTimeout of every controller that has the Source: for
+// ever. To list all pods of a large cluster takes minutes, and an API server may be
+// down for hours. With the default of two minutes the process would end, and begin
+// from nothing.
+const SyncWithin = 10 * 365 * 24 * time.Hour
+
 // feed wakes one controller.
 type feed struct {
 	index *Index

@@ -74,7 +74,7 @@ func Setup(mgr manager.Manager, o Options) error {
 		Watches(&v1alpha1.MeshTrust{}, &handler.EnqueueRequestForObject{}).
 		WatchesRawSource(o.Inventory.Source()).
 		WatchesRawSource(source.Channel(wake, r.everyMesh())).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent, ReconciliationTimeout: o.Within}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent, ReconciliationTimeout: o.Within, CacheSyncTimeout: inventory.SyncWithin}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("adding the AnchorRotation controller: %w", err)
@@ -125,6 +125,9 @@ func serverTime(config *rest.Config, httpClient *http.Client) func(context.Conte
 			return time.Time{}, fmt.Errorf("reading its version: %w", err)
 		}
 		defer func() { _ = answer.Body.Close() }()
+		if answer.StatusCode != http.StatusOK { // it may be the word, and the clock, of what lies before it
+			return time.Time{}, fmt.Errorf("reading its version: it answers %s", answer.Status)
+		}
 		return http.ParseTime(answer.Header.Get("Date"))
 	}
 }

@@ -42,7 +42,7 @@ var _ manager.LeaderElectionRunnable = (*warmth)(nil)
 // cached are the kinds that are read from the cache of the manager.
 func cached() []client.Object {
 	return []client.Object{
-		&v1alpha1.MeshTrust{}, &appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.DaemonSet{},
+		&v1alpha1.MeshTrust{}, &v1alpha1.AnchorRotation{}, &appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.DaemonSet{},
 		&corev1.Namespace{}, &corev1.Node{}, &admissionregistrationv1.MutatingWebhookConfiguration{},
 	}
 }
@@ -95,7 +95,7 @@ func (w *warmth) Start(ctx context.Context) error {
 func (w *warmth) begin(ctx context.Context, kind client.Object) error {
 	name := fmt.Sprintf("%T", kind)
 	var informer cache.Informer
-	err := poll(ctx, func() bool {
+	err := poll(ctx, askEvery, func() bool {
 		var err error
 		informer, err = w.cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if err != nil {
@@ -125,11 +125,17 @@ func (w *warmth) await(ctx context.Context, what string, done func() bool) error
 	}
 	w.mu.Unlock()
 	log.FromContext(ctx).V(1).Info("warming the caches", "waiting", what)
-	return poll(ctx, done)
+	return poll(ctx, cacheEvery, done)
 }
 
-func poll(ctx context.Context, done func() bool) error {
-	const every = 100 * time.Millisecond
+const (
+	// askEvery is how often it is asked whether a kind is served, of the API server.
+	askEvery = 2 * time.Second
+	// cacheEvery is how often a cache is looked at, which costs nothing.
+	cacheEvery = 100 * time.Millisecond
+)
+
+func poll(ctx context.Context, every time.Duration, done func() bool) error {
 	return wait.PollUntilContextCancel(ctx, every, true, func(context.Context) (bool, error) { return done(), nil })
 }
 

@@ -88,6 +88,9 @@ func stripNode(obj any) (any, error) {
 // timeout of the client itself would end every watch.)
 const reconcileWithin = 2 * time.Minute
 
+// gateWithin is the same for a rotation, whose gates list all pods of the cluster.
+const gateWithin = 10 * time.Minute
+
 // Setup adds the controllers to the manager.
 func Setup(mgr manager.Manager, o Options) error {
 	wake := make(chan event.GenericEvent, 1)
@@ -121,7 +124,7 @@ func Setup(mgr manager.Manager, o Options) error {
 		return err
 	}
 	err = anchorrotation.Setup(mgr, anchorrotation.Options{
-		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock, Within: reconcileWithin,
+		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock, Within: gateWithin,
 	})
 	if err != nil {
 		return err

@@ -233,7 +233,7 @@ func await(ctx context.Context, what string, ask func(context.Context) error) er
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s: %w", what, err)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }

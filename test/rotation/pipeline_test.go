@@ -10,6 +10,8 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -20,8 +22,9 @@ import (
 // asks Reanchor nothing but whether it may go on. It may switch the issuer when
 // every pod and every injector has the wider bundle. It may not drop the old anchor
 // while the issuer that it has replaced lives, since a replica of identity that
-// missed the change would sign with that. When that issuer has ended, no pod
-// that starts afterwards, with the new anchor alone, meets an old leaf.
+// missed the change would sign with that. When that issuer has ended, and the
+// MeshTrust is older than any leaf, it may: no pod that starts afterwards, with the
+// new anchor alone, meets an old leaf.
 func pipeline(t *testing.T) {
 	o := smallGenerations("pipeline")
 	o.Times.Issuer, o.Times.IssuerRenewBefore = 3*time.Minute, 45*time.Second
@@ -40,7 +43,7 @@ func pipeline(t *testing.T) {
 	// was replaced is counted at the end.
 	w.unharmed()
 
-	old := w.issuer()
+	end, old := w.certificateEnd(w.IssuerKey()), w.issuer()
 	w.point(w.AnchorKey().Name + "-next")
 	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
 	if signer, err := w.SignedBy(t.Context()); err != nil || signer != next {
@@ -60,7 +63,18 @@ func pipeline(t *testing.T) {
 	w.eventually(time.Minute, func() error { return w.gone(old) })
 	w.awaitTrust(time.Second, v1alpha1.ConditionSafeToNarrow, metav1.ConditionFalse, v1alpha1.IssuerUnknown)
 	w.publishes(w.before, next)
-	w.awaitProof(5 * time.Minute)
+	w.created(time.Now().Add(-2 * day))
+	w.awaitTrust(5*time.Minute, v1alpha1.ConditionSafeToNarrow, metav1.ConditionTrue, v1alpha1.NoOldLeaf)
+	if early := time.Until(end); early > 0 {
+		t.Errorf("narrowing was called safe %s before the end of the issuer that was replaced", early)
+	}
+	w.check(w.gone(old))
+
+	// Of what signed leaves before a MeshTrust nothing is known: a young one waits.
+	w.created(time.Now())
+	w.awaitAge(time.Minute)
+	w.created(time.Now().Add(-2 * day))
+	w.awaitTrust(time.Minute, v1alpha1.ConditionSafeToNarrow, metav1.ConditionTrue, v1alpha1.NoOldLeaf)
 	w.merge("Certificate", w.AnchorKey(), fmt.Sprintf(`{"spec":{"secretTemplate":{"labels":{%q:null}}}}`, v1alpha1.AnchorOfLabel))
 	w.eventually(30*time.Second, func() error { return w.published(next) })
 	w.holds(2*time.Second, func() error { return w.published(next) }) // until kubelets have seen it
@@ -70,10 +84,22 @@ func pipeline(t *testing.T) {
 	w.unharmed()
 }
 
-// awaitProof waits until nothing stands in the way of SafeToNarrow but the age of
+const day = 24 * time.Hour
+
+// created gives the MeshTrust another creation time, and has Reanchor look at it:
+// such a change, which no API allows, is none that it waits for.
+func (w *world) created(at time.Time) {
+	w.Helper()
+	kind := schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "meshtrusts"}
+	w.check(env.lab.Backdate(w.Context(), kind, client.ObjectKeyFromObject(w.trust), at))
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"lab.reanchor.dev/backdated":%q}}}`, time.Now().Format(time.RFC3339Nano))
+	w.check(w.Client.Patch(w.Context(), w.trust.DeepCopy(), client.RawPatch(types.MergePatchType, patch)))
+}
+
+// awaitAge waits until nothing stands in the way of SafeToNarrow but the age of
 // the MeshTrust: what was signed before that is not known, and is waited for as
 // long as a leaf may live, which is a day at least.
-func (w *world) awaitProof(within time.Duration) {
+func (w *world) awaitAge(within time.Duration) {
 	w.Helper()
 	w.eventually(within, func() error {
 		var mt v1alpha1.MeshTrust

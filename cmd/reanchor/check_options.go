@@ -45,17 +45,18 @@ func (c *CheckCmd) Validate() error {
 			faults = append(faults, fmt.Errorf("pattern %q: %w", p, err))
 		}
 	}
-	if c.Serve && c.Now != "" {
-		faults = append(faults, errors.New("--now asks about one moment; it cannot be used with --serve"))
-	}
-	if c.Timeout <= 0 || c.ProbeTimeout <= 0 {
-		faults = append(faults, errors.New("--timeout and --probe-timeout must be above 0"))
-	}
-	if c.Quiet && c.Output != "table" {
-		faults = append(faults, fmt.Errorf("--quiet prints one line of text: leave it out for --output %s", c.Output))
-	}
-	if c.Serve && c.Interval <= 0 {
-		faults = append(faults, errors.New("--interval must be above 0"))
+	for _, rule := range []struct {
+		broken bool
+		says   string
+	}{
+		{c.Timeout <= 0 || c.ProbeTimeout <= 0, "--timeout and --probe-timeout must be above 0"},
+		{c.Quiet && c.Output != "table", "--quiet prints one line of text: leave it out for --output " + c.Output},
+		{c.Serve && c.Now != "", "--now asks about one moment; it cannot be used with --serve"},
+		{c.Serve && c.Interval <= 0, "--interval must be above 0"},
+	} {
+		if rule.broken {
+			faults = append(faults, errors.New(rule.says))
+		}
 	}
 	return errors.Join(faults...)
 }

@@ -35,33 +35,55 @@ func (r *Reconciler) external(ctx context.Context, spec *v1alpha1.MeshTrustSpec,
 	}
 	var out []string
 	for _, kind := range externalKinds() {
-		now := r.Clock.Now()
-		if _, absent := r.absent.get(kind, now); absent && !live {
+		version, err := r.served(kind, live)
+		if err != nil {
+			return nil, err
+		}
+		if version == "" {
 			continue
 		}
-		mapping, err := r.Client.RESTMapper().RESTMapping(kind)
-		switch {
-		case apimeta.IsNoMatchError(err):
-			r.absent.set(kind, struct{}{}, now)
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("looking for the kind %s: %w", kind, err)
+		names, err := r.objects(ctx, kind.WithVersion(version))
+		if err != nil {
+			return nil, err
 		}
-		list := &metav1.PartialObjectMetadataList{}
-		list.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(kind.Kind + "List"))
-		err = r.Live.List(ctx, list, client.Limit(mostExternal))
-		switch {
-		case apierrors.IsForbidden(err):
-			out = append(out, "objects of the kind "+kind.Kind+", which the controller may not read")
-			continue
-		case apierrors.IsNotFound(err):
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("listing objects of the kind %s: %w", kind, err)
-		}
-		for i := range list.Items {
-			out = append(out, kind.Kind+" "+list.Items[i].Namespace+"/"+list.Items[i].Name)
-		}
+		out = append(out, names...)
+	}
+	return out, nil
+}
+
+// served returns the version of a kind, "" when there is none.
+func (r *Reconciler) served(kind schema.GroupKind, live bool) (string, error) {
+	now := r.Clock.Now()
+	if _, absent := r.absent.get(kind, now); absent && !live {
+		return "", nil
+	}
+	mapping, err := r.Client.RESTMapper().RESTMapping(kind)
+	switch {
+	case apimeta.IsNoMatchError(err):
+		r.absent.set(kind, struct{}{}, now)
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("looking for the kind %s: %w", kind, err)
+	default:
+		return mapping.GroupVersionKind.Version, nil
+	}
+}
+
+// objects names some objects of a kind.
+func (r *Reconciler) objects(ctx context.Context, kind schema.GroupVersionKind) ([]string, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	switch err := r.Live.List(ctx, list, client.Limit(mostExternal)); {
+	case apierrors.IsForbidden(err):
+		return []string{"objects of the kind " + kind.Kind + ", which the controller may not read"}, nil
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("listing objects of the kind %s: %w", kind.GroupKind(), err)
+	}
+	var out []string
+	for i := range list.Items {
+		out = append(out, kind.Kind+" "+list.Items[i].Namespace+"/"+list.Items[i].Name)
 	}
 	return out, nil
 }

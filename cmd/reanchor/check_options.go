@@ -45,6 +45,11 @@ func (c *CheckCmd) Validate() error {
 			faults = append(faults, fmt.Errorf("pattern %q: %w", p, err))
 		}
 	}
+	return errors.Join(append(faults, c.contradictions()...)...)
+}
+
+// contradictions are faults of flags that are good by themselves.
+func (c *CheckCmd) contradictions() (faults []error) {
 	for _, rule := range []struct {
 		broken bool
 		says   string
@@ -58,7 +63,7 @@ func (c *CheckCmd) Validate() error {
 			faults = append(faults, errors.New(rule.says))
 		}
 	}
-	return errors.Join(faults...)
+	return faults
 }
 
 // surveyor turns flags into the engine.

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -18,31 +19,51 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/hack/lab"
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
 	"github.com/reanchor/reanchor/hack/local"
 )
 
 // disturbances are scenarios that take something away from all others.
 func disturbances() []scenario {
+	var all barrier
 	return []scenario{
-		{"the controller is killed twenty times, at random moments", killed},
-		{"the API server is restarted twice", apiServerRestarted},
-		{"cert-manager is down for a minute", certManagerDown},
-		{"trust-manager is down for a minute", trustManagerDown},
+		{"the controller is killed twenty times, at random moments", func(t *testing.T) { killed(t, all.join(t)) }},
+		{"the API server is restarted twice", func(t *testing.T) { apiServerRestarted(t, all.join(t)) }},
+		{"cert-manager is down for a minute, in either layout, when the issuer is to be renewed and when a label is to go", func(t *testing.T) { certManagerDown(t, all.join(t)) }},
+		{"trust-manager is down for a minute, in either layout, when it is to widen the bundle and to narrow it", func(t *testing.T) { trustManagerDown(t, all.join(t)) }},
+	}
+}
+
+// barrier keeps scenarios from taking anything away while another is set up.
+type barrier struct{ sync.WaitGroup }
+
+// join counts a scenario in. It calls begin when it is set up, which returns when
+// all are, or have failed. They join as they begin, long before the first is set up.
+func (b *barrier) join(t *testing.T) (begin func()) {
+	b.Add(1)
+	done := sync.OnceFunc(b.Done)
+	t.Cleanup(done)
+	return func() {
+		done()
+		b.Wait()
 	}
 }
 
 // killed counts only kills of a controller that was alive and of a run that had
 // not ended.
-func killed(t *testing.T) {
+func killed(t *testing.T, begin func()) {
 	const kills = 20
 	o := small("killed")
 	o.Workloads = 8
 	w := newWorld(t, o, nil)
+	begin()
 	w.rotate()
 	for n := 0; n < kills; {
 		time.Sleep(time.Second + rand.N(7*time.Second))
@@ -63,8 +84,9 @@ func killed(t *testing.T) {
 
 // apiServerRestarted takes the API server away while the pods are rolled, and
 // again while the old leaves end.
-func apiServerRestarted(t *testing.T) {
+func apiServerRestarted(t *testing.T, begin func()) {
 	w := newWorld(t, small("api-server"), nil)
+	begin()
 	w.rotate()
 	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseRolling, v1alpha1.PhaseDrainLeaves} {
 		w.awaitPhase(long, phase)
@@ -74,46 +96,182 @@ func apiServerRestarted(t *testing.T) {
 	w.rotated()
 }
 
-// certManagerDown takes cert-manager away when the issuer is to be renewed.
-func certManagerDown(t *testing.T) {
-	w := newWorld(t, smallGenerations("cert-manager-down"), nil)
-	w.rotate()
-	w.awaitPhase(long, v1alpha1.PhaseSwitchIssuer)
-	old := patiently(w, w.pointsAt)
-	w.down(lab.CertManager, func() error {
-		now, err := w.pointsAt(t.Context())
-		if err == nil && now == old {
-			err = errors.New("the issuer is not to be renewed yet")
-		}
-		return errors.Join(err, w.unswitched())
+// certManagerDown takes cert-manager away from a mesh of each layout when their
+// issuers are to be renewed, and again when an old generation is to lose its label:
+// in place nothing of cert-manager's is needed for that.
+func certManagerDown(t *testing.T, begin func()) {
+	meshes := oneOfEach(t, "cert-manager-down", func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.ExternalTrust = true })
+	begin()
+	for _, w := range meshes {
+		w.rotate(v1alpha1.GateNarrow)
+	}
+	for _, w := range meshes {
+		w.awaitApproval(v1alpha1.PhaseSwitchIssuer, v1alpha1.GateSwitchIssuer)
+	}
+	approve := func(w *world) { w.approve(v1alpha1.GateSwitchIssuer) }
+	down(lab.CertManager, meshes, approve, func(w *world) error {
+		return errors.Join(w.in(v1alpha1.PhaseSwitchIssuer), w.asked(w.IssuerKey()), w.unswitched())
 	})
-	w.complete(long)
-	w.rotated()
+	generations := meshes[:1]
+	awaitFirst(generations, v1alpha1.PhaseDrainLeaves)
+	down(lab.CertManager, generations, nothing, func(w *world) error {
+		return errors.Join(w.in(v1alpha1.PhaseNarrow), w.unlabelling(), w.publishesBoth())
+	})
+	for _, w := range meshes {
+		w.complete(long)
+		w.rotated()
+	}
 }
 
-// trustManagerDown takes trust-manager away when the bundle is to be widened.
-func trustManagerDown(t *testing.T) {
-	w := newWorld(t, smallGenerations("trust-manager-down"), nil)
-	w.rotate()
-	w.awaitPhase(long, v1alpha1.PhaseNewAnchor)
-	w.down(lab.TrustManager, func() error {
-		run, err := w.run(t.Context())
-		if err == nil && phases(run)[len(run.Status.Steps)-1] != v1alpha1.PhaseWiden {
-			err = errors.New("the bundle is not to be widened yet")
-		}
-		return errors.Join(err, w.published(w.before))
+// trustManagerDown takes trust-manager away from a mesh of each layout when the
+// bundle is to be widened, and again when it is to be narrowed.
+func trustManagerDown(t *testing.T, begin func()) {
+	meshes := oneOfEach(t, "trust-manager-down", nil)
+	begin()
+	rotate := func(w *world) { w.rotate() }
+	down(lab.TrustManager, meshes, rotate, func(w *world) error {
+		return errors.Join(w.in(v1alpha1.PhaseWiden), w.published(w.before))
 	})
-	w.complete(long)
-	w.rotated()
+	awaitFirst(meshes, v1alpha1.PhaseDrainLeaves)
+	down(lab.TrustManager, meshes, nothing, func(w *world) error {
+		return errors.Join(w.in(v1alpha1.PhaseNarrow), w.publishesBoth())
+	})
+	for _, w := range meshes {
+		w.complete(long)
+		w.rotated()
+	}
 }
 
-// down takes a component away for a minute, at the end of which it is missed.
-func (w *world) down(c lab.Component, missed func() error) {
-	w.Helper()
-	w.check(env.lab.Kill(c))
-	defer func() { w.check(env.lab.StartComponent(c)) }()
+// oneOfEach makes two meshes at a time, the first with layout Generations and the
+// second in place.
+func oneOfEach(t *testing.T, name string, change func(*v1alpha1.MeshTrust)) []*world {
+	t.Helper()
+	options := []linkerd.Options{smallGenerations(name), small(name + "-in-place")}
+	meshes, errs := make([]*linkerd.Mesh, len(options)), make([]error, len(options))
+	var starting sync.WaitGroup
+	for i, o := range options {
+		o.Workloads, o.Rate = 2, 10
+		starting.Go(func() { meshes[i], errs[i] = startMesh(t.Context(), o) })
+	}
+	starting.Wait()
+	var out []*world
+	for _, m := range meshes {
+		if m != nil {
+			out = append(out, worldOf(t, m))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range out {
+		if change != nil {
+			change(w.trust)
+		}
+		w.entrust()
+	}
+	return out
+}
+
+// nothing is what a mesh needs that comes by itself to where a component is missed.
+func nothing(*world) {}
+
+// down takes a component away for a minute, and for as long as a mesh does not miss
+// it: each goes on as said, comes to where it is needed, and not further.
+func down(c lab.Component, meshes []*world, goOn func(*world), misses func(*world) error) {
+	first := meshes[0]
+	first.Helper()
+	first.check(env.lab.Kill(c))
+	defer func() {
+		if err := env.lab.StartComponent(c); err != nil {
+			first.Error(err)
+		}
+	}()
+	for _, w := range meshes {
+		goOn(w)
+	}
 	time.Sleep(time.Minute)
-	w.eventually(2*time.Minute, missed)
+	for _, w := range meshes {
+		w.eventually(4*time.Minute, func() error { return misses(w) })
+	}
+}
+
+// awaitFirst waits until the first of several meshes has come to a phase.
+func awaitFirst(meshes []*world, phase v1alpha1.Phase) {
+	meshes[0].Helper()
+	meshes[0].eventually(long, func() error {
+		var all error
+		for _, w := range meshes {
+			run, err := w.run(w.Context())
+			if err == nil && slices.Contains(phases(run), phase) {
+				return nil
+			}
+			if err == nil {
+				err = fmt.Errorf("want phase %s; %s", phase, describeRun(run))
+			}
+			all = errors.Join(all, err)
+		}
+		return all
+	})
+}
+
+// in is nil while the mesh's run is in a phase.
+func (w *world) in(phase v1alpha1.Phase) error {
+	run, err := w.run(w.Context())
+	if err != nil {
+		return err
+	}
+	if entered := phases(run); len(entered) == 0 || entered[len(entered)-1] != phase {
+		return fmt.Errorf("want a run in phase %s; %s", phase, describeRun(run))
+	}
+	return nil
+}
+
+// publishesBoth is nil while the bundle holds the run's old and new anchor.
+func (w *world) publishesBoth() error {
+	run, err := w.run(w.Context())
+	if err != nil {
+		return err
+	}
+	if run.Status.ToAnchor == nil {
+		return errors.New("the run has no new anchor")
+	}
+	return w.publishedAll(w.before, run.Status.ToAnchor.Fingerprint)
+}
+
+// asked is nil while somebody waits for cert-manager to renew a Certificate.
+func (w *world) asked(key client.ObjectKey) error {
+	u := linkerd.Certificate()
+	if err := w.Client.Get(w.Context(), key, u); err != nil {
+		return err
+	}
+	conditions, _, err := unstructured.NestedSlice(u.Object, "status", "conditions")
+	if err != nil {
+		return err
+	}
+	for _, condition := range conditions {
+		if fields, ok := condition.(map[string]any); ok && fields["type"] == "Issuing" && fields["status"] == "True" {
+			return nil
+		}
+	}
+	return fmt.Errorf("nobody has asked for a renewal of Certificate %s", key)
+}
+
+// unlabelling is nil while the first generation is to lose its label and cert-manager
+// has not taken it off its Secret.
+func (w *world) unlabelling() error {
+	u := linkerd.Certificate()
+	if err := w.Client.Get(w.Context(), w.AnchorKey(), u); err != nil {
+		return err
+	}
+	var s corev1.Secret
+	if err := w.Client.Get(w.Context(), w.AnchorKey(), &s); err != nil {
+		return err
+	}
+	wanted, _, err := unstructured.NestedStringMap(u.Object, "spec", "secretTemplate", "labels")
+	if err == nil && (wanted[v1alpha1.AnchorOfLabel] != "" || s.Labels[v1alpha1.AnchorOfLabel] == "") {
+		err = fmt.Errorf("the labels are to be %v, and those of the Secret are %v", wanted, s.Labels)
+	}
+	return err
 }
 
 // sleeper is stopped in its tracks while its write is under way that switches the
@@ -122,14 +280,13 @@ func (w *world) down(c lab.Component, missed func() error) {
 // the old anchor, and the sleeper wakes up: it does nothing more, and ends.
 func sleeper(t *testing.T) {
 	w := newWorld(t, smallGenerations("sleeper"), nil)
+	begun, arrive := w.holdSwitch() // before there is any
 	w.rotate(v1alpha1.GateSwitchIssuer, v1alpha1.GateNarrow)
-	w.awaitPhase(long, v1alpha1.PhaseSwitchIssuer)
+	w.awaitPhase(long, v1alpha1.PhaseRolling)
 	standby, err := local.KeepProcess(filepath.Join(env.dir, "standby.log"), filepath.Join(env.dir, "reanchor"), "controller",
 		"--kubeconfig="+filepath.Join(env.dir, "controller.kubeconfig"), "--lease-duration=4s", "--metrics-address=0", "--health-address=127.0.0.1:0", "-v1")
 	w.check(err)
 	t.Cleanup(standby.Stop)
-	issuer, old, token := w.issuer(), w.signsNext(), w.pointedBy()
-	begun, arrive := w.holdSwitch()
 	select {
 	case <-begun:
 	case <-time.After(long):
@@ -137,8 +294,9 @@ func sleeper(t *testing.T) {
 	}
 	w.check(env.controller.Signal(syscall.SIGSTOP))
 	t.Cleanup(func() { _ = env.controller.Signal(syscall.SIGCONT) })
+	issuer, old, token := w.issuer(), w.signsNext(), w.pointedBy()
 	w.steer(func(s *v1alpha1.AnchorRotationSpec) { s.Abort = true })
-	w.eventually(25*time.Second, func() error {
+	w.eventually(28*time.Second, func() error { // while the write is held
 		if w.pointedBy() == token {
 			return errors.New("nobody has turned back yet")
 		}
@@ -154,11 +312,11 @@ func sleeper(t *testing.T) {
 	arrive()
 	w.holds(3*time.Second, still)
 	run := w.awaitRun(4*time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
-	w.eventually(20*time.Second, func() error { return w.published(w.before) })
+	w.eventually(time.Minute, func() error { return w.published(w.before) })
 
 	runs := env.controller.Runs()
 	w.check(env.controller.Signal(syscall.SIGCONT))
-	w.eventually(20*time.Second, func() error {
+	w.eventually(time.Minute, func() error {
 		if env.controller.Runs() == runs {
 			return errors.New("a leader that lost its lease goes on")
 		}
@@ -238,7 +396,7 @@ func isTrue(run *v1alpha1.AnchorRotation, kind string) bool {
 func patiently[T any](w *world, ask func(context.Context) (T, error)) T {
 	w.Helper()
 	var out T
-	w.eventually(30*time.Second, func() (err error) {
+	w.eventually(time.Minute, func() (err error) {
 		out, err = ask(w.Context())
 		return err
 	})

@@ -63,15 +63,26 @@ func newWorld(t *testing.T, o linkerd.Options, change func(*v1alpha1.MeshTrust))
 // newMesh makes a mesh that Reanchor does not know yet.
 func newMesh(t *testing.T, o linkerd.Options) *world {
 	t.Helper()
-	o.Kubelet = env.kubelet
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	m, err := linkerd.Start(ctx, env.lab.Config(), o)
+	m, err := startMesh(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return worldOf(t, m)
+}
+
+func startMesh(ctx context.Context, o linkerd.Options) (*linkerd.Mesh, error) {
+	o.Kubelet = env.kubelet
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	return linkerd.Start(ctx, env.lab.Config(), o)
+}
+
+// worldOf is the scenario's from here on: the mesh ends with it.
+func worldOf(t *testing.T, m *linkerd.Mesh) *world {
+	t.Helper()
 	w := &world{T: t, Mesh: m, trust: m.MeshTrust()}
 	t.Cleanup(w.end)
+	var err error
 	w.before, err = m.Anchor(t.Context())
 	w.check(err)
 	quick(w.trust)
@@ -133,7 +144,7 @@ func (w *world) check(err error) {
 // eventually asks until the answer is nil.
 func (w *world) eventually(within time.Duration, ask func() error) {
 	w.Helper()
-	for end := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(within); ; time.Sleep(200 * time.Millisecond) {
 		err := ask()
 		if err == nil {
 			return
@@ -189,14 +200,14 @@ func (w *world) run(ctx context.Context) (*v1alpha1.AnchorRotation, error) {
 // steer changes the latest run's spec.
 func (w *world) steer(change func(*v1alpha1.AnchorRotationSpec)) {
 	w.Helper()
-	w.check(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	w.eventually(time.Minute, func() error { // the API server may be away
 		run, err := w.run(w.Context())
 		if err != nil {
 			return err
 		}
 		change(&run.Spec)
 		return w.Client.Update(w.Context(), run)
-	}))
+	})
 }
 
 // reconfigure changes the MeshTrust's spec.
@@ -293,7 +304,7 @@ const firstLeaf = 15 * time.Second
 func (w *world) unharmed() {
 	w.Helper()
 	for end := time.Now().Add(firstLeaf); w.Proxies.Stats().Waiting != 0 && time.Now().Before(end); {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 	}
 	if s := w.Proxies.Stats(); s.Failed != 0 || s.Waiting != 0 || s.Handshakes == 0 {
 		w.Errorf("want no failed handshake and no proxy without a leaf, got %+v", s)
@@ -345,6 +356,25 @@ func (w *world) published(own ...string) error {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, published); diff != "" {
 		return fmt.Errorf("the published anchors (-want +got):\n%s", diff)
+	}
+	return nil
+}
+
+// publishedAll is nil when the bundle holds these own anchors, and the foreign one.
+// One that cert-manager issued, and at once replaced, may be in it besides.
+func (w *world) publishedAll(own ...string) error {
+	published, err := w.Published(w.Context())
+	if err != nil {
+		return err
+	}
+	want := linkerd.Anchors(own)
+	if f := w.Foreign(); f != "" {
+		want = append(want, f)
+	}
+	for _, anchor := range want {
+		if !published.Has(anchor) {
+			return fmt.Errorf("%.8s is not among the published anchors %s", anchor, published)
+		}
 	}
 	return nil
 }

@@ -57,9 +57,9 @@ func replacedBefore(t *testing.T) {
 	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
 	next, err := w.Anchor(t.Context())
 	w.check(err)
-	w.eventually(20*time.Second, func() error { return w.published(next) })
+	w.eventually(time.Minute, func() error { return w.published(next) })
 	w.entrust()
-	w.eventually(20*time.Second, func() error { return w.published(w.before, next) })
+	w.eventually(time.Minute, func() error { return w.published(w.before, next) })
 	w.complete(long)
 	w.triggered(v1alpha1.TriggerObserved)
 	w.unharmed()
@@ -78,7 +78,7 @@ func observedIn(t *testing.T, o linkerd.Options) {
 	w := newWorld(t, o, nil)
 	w.converged()
 	if o.Layout == v1alpha1.LayoutGenerations {
-		w.eventually(20*time.Second, w.carried)
+		w.eventually(time.Minute, w.carried)
 	}
 	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
 	w.complete(long)
@@ -105,18 +105,74 @@ func scheduled(t *testing.T) {
 	}))
 	before := w.awaitRun(time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
 	run := w.complete(long)
-	w.eventually(20*time.Second, func() error {
-		err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(before), &v1alpha1.AnchorRotation{})
-		if err == nil {
-			err = fmt.Errorf("run %s is there still: one is to be kept", before.Name)
-		}
-		return client.IgnoreNotFound(err)
-	})
+	w.eventually(time.Minute, func() error { return w.deletedRun(before) })
 	w.triggered(v1alpha1.TriggerSchedule)
-	if late := run.CreationTimestamp.Sub(at); late < 0 || late > 20*time.Second {
+	if late := run.CreationTimestamp.Sub(at); late < 0 || late > time.Minute {
 		t.Errorf("the run was created %s after its time", late)
 	}
 	w.rotated()
+}
+
+// Two times of the schedule pass while the MeshTrust is suspended, and nothing is
+// opened. When it is not any more, they start one run together, that of the latter.
+// It is given up, ends and is deleted: neither time starts another.
+func missed(t *testing.T) {
+	o := smallGenerations("missed")
+	o.Workloads, o.Rate = 2, 10
+	var first, last time.Time
+	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) {
+		first = time.Now().UTC().Add(30 * time.Second).Truncate(time.Minute).Add(time.Minute)
+		last = first.Add(time.Minute)
+		mt.Spec.Suspend = true
+		mt.Spec.Rotation.Schedule = fmt.Sprintf("%d,%d * * * *", first.Minute(), last.Minute())
+	})
+	if created := w.trust.CreationTimestamp; !created.Before(&metav1.Time{Time: first}) {
+		t.Fatalf("the MeshTrust was created at %s, when the first time had passed: the test shows nothing", created)
+	}
+	w.eventually(3*time.Minute, func() error {
+		if left := time.Until(last.Add(5 * time.Second)); left > 0 {
+			return fmt.Errorf("the last time of the schedule has passed in %s", left)
+		}
+		return nil
+	})
+	w.runs(0)
+	w.suspend(false)
+	var run *v1alpha1.AnchorRotation
+	w.eventually(time.Minute, func() (err error) {
+		run, err = w.run(t.Context())
+		return err
+	})
+	w.triggered(v1alpha1.TriggerSchedule)
+	if want := fmt.Sprintf("%s-%d", w.Mesh.Mesh, last.Unix()); run.Name != want {
+		t.Errorf("the run that was opened is %s, want that of the last time, %s", run.Name, want)
+	}
+	w.steer(func(s *v1alpha1.AnchorRotationSpec) { s.Abort = true })
+	w.awaitRun(4*time.Minute, v1alpha1.ConditionFailed, string(v1alpha1.Aborted))
+	w.reconfigure(func(s *v1alpha1.MeshTrustSpec) { s.Rotation.HistoryLimit = new(int32(0)) })
+	w.eventually(time.Minute, func() error { return w.deletedRun(run) })
+	w.holds(10*time.Second, func() error {
+		if again, err := w.run(t.Context()); err == nil {
+			return fmt.Errorf("another was opened: %s", describeRun(again))
+		}
+		return nil
+	})
+	w.runs(0)
+	var mt v1alpha1.MeshTrust
+	w.check(w.Client.Get(t.Context(), client.ObjectKeyFromObject(w.trust), &mt))
+	if at := mt.Status.LastScheduleTime; at == nil || !at.Time.Equal(last) {
+		t.Errorf("the last time that started a run is noted as %s, want %s", at, last)
+	}
+	w.eventually(time.Minute, func() error { return w.published(w.before) })
+	w.unharmed()
+}
+
+// deletedRun is nil when there is no such run any more.
+func (w *world) deletedRun(run *v1alpha1.AnchorRotation) error {
+	err := w.Client.Get(w.Context(), client.ObjectKeyFromObject(run), &v1alpha1.AnchorRotation{})
+	if err == nil {
+		err = fmt.Errorf("run %s is there still", run.Name)
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // The anchor has an hour to live and is due a moment from now; the next will not

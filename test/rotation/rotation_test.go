@@ -83,6 +83,7 @@ func TestSingularRotations(t *testing.T) {
 // sideBySide runs scenarios, atOnce of them at a time, in the order they are in:
 // of subtests that wait for one another, package testing promises no order.
 func sideBySide(t *testing.T, scenarios []scenario) {
+	hideAllAlong(t)
 	var turns []chan struct{}
 	slots := make(chan struct{}, atOnce)
 	for _, s := range scenarios {

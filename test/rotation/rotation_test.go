@@ -30,6 +30,8 @@ func longRotations() []scenario {
 		{"a queue of runs: one after another, and the generation before the last goes", queued},
 		{"a schedule starts one run, at its time", scheduled},
 		{"times of the schedule that were missed start one run together", missed},
+		{"a run that is suspended in every phase, generations", func(t *testing.T) { suspendedThroughout(t, v1alpha1.LayoutGenerations) }},
+		{"a run that is suspended in every phase, in place", func(t *testing.T) { suspendedThroughout(t, v1alpha1.LayoutInPlace) }},
 		{"hands off: the documented layout, 40 workloads, three injectors that lag, 20,000 handshakes of which none fails", handsOff},
 		{"a pipeline of one's own is told when to switch, and when not to narrow", pipeline},
 		{"an anchor that has expired already: the shortest way back", func(t *testing.T) { expired(t, smallGenerations("expired")) }},

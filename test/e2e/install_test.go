@@ -12,7 +12,8 @@ import (
 	"github.com/reanchor/reanchor/hack/local"
 )
 
-// install applies what a user would: CRDs, namespaces and the controller's RBAC.
+// install applies what a user would: CRDs, namespaces, the controller's RBAC and
+// all policies that hold it to its work.
 func install(ctx context.Context, l *lab.Lab, c client.Client, manifests string) error {
 	if err := l.InstallCRDs(ctx, filepath.Join(manifests, "crds")); err != nil {
 		return err
@@ -22,7 +23,7 @@ func install(ctx context.Context, l *lab.Lab, c client.Client, manifests string)
 			return err
 		}
 	}
-	for _, file := range []string{"namespaces.yaml", "rbac.yaml", "linkerd-rbac.yaml"} {
+	for _, file := range []string{"namespaces.yaml", "rbac.yaml", "linkerd-rbac.yaml", "policies.yaml", "restart-only/policy.yaml"} {
 		if err := local.ApplyFile(ctx, c, filepath.Join(manifests, "controller", file)); err != nil {
 			return err
 		}

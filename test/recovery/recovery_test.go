@@ -30,8 +30,8 @@ import (
 // after the first refusal (its pauses double from 5 ms), so that pods which come
 // within soon did not wait for the next try.
 const (
-	backOff = 24 * time.Second
-	soon    = 9 * time.Second
+	backOff = 26 * time.Second
+	soon    = 13 * time.Second
 )
 
 const nodes = 2

@@ -70,7 +70,7 @@ func TestArgoRolloutIsRestartedOnce(t *testing.T) {
 	history := m.record()
 	next := m.rotate()
 	m.trust(*quick())
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		argo.step()
 		if argo.restartAt().IsZero() {
 			return fmt.Errorf("restartAt is not set")
@@ -91,7 +91,7 @@ func TestArgoRolloutIsRestartedOnce(t *testing.T) {
 		}
 		return nil
 	})
-	m.awaitConverged(20*time.Second, m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
 	replaced(t, apps, "web", before, m.root, next)
 	stays(t, 5*time.Second, func() error {
 		argo.step()

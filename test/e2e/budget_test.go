@@ -66,7 +66,7 @@ func TestBudgetHoldsAtEveryInstant(t *testing.T) {
 // flight.
 func atRest(t *testing.T, namespace string) {
 	t.Helper()
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		var list appsv1.DeploymentList
 		if err := env.client.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
 			return err

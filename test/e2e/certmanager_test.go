@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"os"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/reanchor/reanchor/hack/lab/linkerd"
 	"github.com/reanchor/reanchor/hack/local"
 )
 
@@ -35,7 +37,7 @@ import (
 func TestAWebhookWithACertificateOfCertManagerServesThroughItsRenewals(t *testing.T) {
 	m := newMesh(t, meshOptions{spec: quick()})
 	ns := m.namespace("apps")
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	text, err := os.ReadFile("../../manifests/webhook/cert-manager/certificates.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -49,8 +51,10 @@ func TestAWebhookWithACertificateOfCertManagerServesThroughItsRenewals(t *testin
 	if err := local.Apply(t.Context(), env.client, text); err != nil {
 		t.Fatal(err)
 	}
+	issuedForGood(t, "reanchor-system", "reanchor-webhook-ca")
+	renewIn(t, "reanchor-system", "reanchor-webhook") // it may be of an earlier issue of the CA
 	w := m.externalWebhook(ns)
-	eventually(t, 30*time.Second, func() error { return m.admitted(ns, true) })
+	eventually(t, time.Minute, func() error { return m.admitted(ns, true) })
 
 	failures := m.createAllTheTime(ns)
 	first := w.seen()
@@ -66,7 +70,7 @@ func TestAWebhookWithACertificateOfCertManagerServesThroughItsRenewals(t *testin
 		t.Error("the CA was not renewed")
 	}
 	failures()
-	eventually(t, 10*time.Second, func() error { return m.admitted(ns, true) })
+	eventually(t, time.Minute, func() error { return m.admitted(ns, true) })
 }
 
 // external is a webhook whose certificate others keep.
@@ -75,8 +79,9 @@ type external struct {
 	address string
 }
 
-// served is what an API server meets: the CA that it is told of, and the leaf.
-type served struct{ ca, leaf [sha256.Size]byte }
+// served is what an API server meets: the CA that it is told of, and the leaf;
+// issued is the leaf that the webhook is to serve.
+type served struct{ ca, leaf, issued [sha256.Size]byte }
 
 func (w *external) seen() served {
 	w.t.Helper()
@@ -86,14 +91,20 @@ func (w *external) seen() served {
 	}
 	defer c.Close()
 	s := get(w.t, "reanchor-system", "reanchor-webhook-cert", &corev1.Secret{})
-	return served{ca: sha256.Sum256(s.Data["ca.crt"]), leaf: sha256.Sum256(c.ConnectionState().PeerCertificates[0].Raw)}
+	block, _ := pem.Decode(s.Data["tls.crt"])
+	if block == nil {
+		w.t.Fatal("the webhook's Secret holds no certificate")
+	}
+	return served{
+		ca: sha256.Sum256(s.Data["ca.crt"]), leaf: sha256.Sum256(c.ConnectionState().PeerCertificates[0].Raw), issued: sha256.Sum256(block.Bytes),
+	}
 }
 
 func (w *external) awaitLeaf(old [sha256.Size]byte) (now served) {
 	w.t.Helper()
-	eventually(w.t, 40*time.Second, func() error {
-		if now = w.seen(); now.leaf == old {
-			return fmt.Errorf("the leaf is not another yet")
+	eventually(w.t, time.Minute, func() error {
+		if now = w.seen(); now.leaf == old || now.leaf != now.issued {
+			return fmt.Errorf("the leaf is not the one that was issued yet")
 		}
 		return nil
 	})
@@ -118,7 +129,7 @@ func (m *meshWorld) externalWebhook(namespace string) *external {
 	wait.Go(func() { mount(ctx, dir) })
 	select {
 	case <-injected:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		m.t.Fatal("cert-manager has issued nothing")
 	}
 	address := net.JoinHostPort("127.0.0.1", port)
@@ -218,8 +229,17 @@ func every(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// issuedForGood waits until cert-manager has issued a certificate, and does not
+// issue it a second time.
+func issuedForGood(t *testing.T, namespace, name string) {
+	t.Helper()
+	if _, err := linkerd.Settled(t.Context(), env.client, client.ObjectKey{Namespace: namespace, Name: name}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // renewIn has cert-manager renew a certificate, as "cmctl renew" does, and waits
-// until it has.
+// until it has for good.
 func renewIn(t *testing.T, namespace, name string) {
 	t.Helper()
 	read := func() (*unstructured.Unstructured, int64) {
@@ -230,7 +250,7 @@ func renewIn(t *testing.T, namespace, name string) {
 		return u, revision
 	}
 	before := int64(0)
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		u, revision := read()
 		if strings.Contains(fmt.Sprint(u.Object["status"]), "type:Issuing") {
 			return fmt.Errorf("Certificate %s is being issued", name)
@@ -246,12 +266,13 @@ func renewIn(t *testing.T, namespace, name string) {
 		}
 		return env.client.Status().Update(t.Context(), u)
 	})
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if _, now := read(); now <= before {
 			return fmt.Errorf("Certificate %s is still of revision %d", name, now)
 		}
 		return nil
 	})
+	issuedForGood(t, namespace, name)
 }
 
 // createAllTheTime makes dry runs of meshed pods until the returned function is

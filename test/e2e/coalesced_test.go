@@ -20,16 +20,16 @@ import (
 // in the end.
 func TestStatusWritesAreCoalesced(t *testing.T) {
 	t.Parallel()
-	const every, storm = 2 * time.Second, 12 * time.Second
+	const every, storm, least = 2 * time.Second, 12 * time.Second, 40
 	m := newMesh(t, meshOptions{spec: quick()})
 	ns := m.namespace("storm")
 	deployment(t, ns, "stays", 1, nil)
 	ready(t, ns, 1)
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 
 	writes := m.writes()
 	began, came := time.Now(), 0
-	for time.Since(began) < storm {
+	for time.Since(began) < storm || came < least {
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprint("passing-", came)}, Spec: podTemplate("passing", nil).Spec,
 		}
@@ -42,7 +42,7 @@ func TestStatusWritesAreCoalesced(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	total := int32(1 + came - came/2)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if have := m.status().Status.Pods; have.Total != total || have.Current != total {
 			return fmt.Errorf("want %d pods, all current, have %+v", total, have)
 		}
@@ -54,9 +54,6 @@ func TestStatusWritesAreCoalesced(t *testing.T) {
 	// make one, but a busy machine may.
 	if most := int(took/every) + 1 + 3; n > most || n < 3 {
 		t.Errorf("%d pods came and the status was written %d times within %s, want 3 times at least and %d at most", came, n, took, most)
-	}
-	if came < 40 {
-		t.Errorf("only %d pods came: that is no storm", came)
 	}
 }
 
@@ -90,7 +87,7 @@ func (m *meshWorld) writes() func() int {
 	return func() int {
 		m.t.Helper()
 		n, now := 0, m.status().ResourceVersion
-		eventually(m.t, 20*time.Second, func() error {
+		eventually(m.t, time.Minute, func() error {
 			mu.Lock()
 			defer mu.Unlock()
 			if n = slices.Index(versions, now) + 1; n == 0 && now != first {

@@ -122,7 +122,7 @@ func rolledOnce(t *testing.T, namespace string, deployments int, want bundle.Set
 // observed waits until the status is of the spec as it is now.
 func (m *meshWorld) observed() {
 	m.t.Helper()
-	eventually(m.t, 10*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		if mt := m.status(); mt.Status.ObservedGeneration != mt.Generation {
 			return fmt.Errorf("MeshTrust %s: generation %d, observed %d", m.name, mt.Generation, mt.Status.ObservedGeneration)
 		}
@@ -144,7 +144,7 @@ func (m *meshWorld) seasoned() {
 			written = f.Time.Time
 		}
 	}
-	eventually(m.t, 10*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		if age := time.Since(written); age < 3*time.Second {
 			return fmt.Errorf("the bundle of %s is %s old", m.name, age)
 		}

@@ -34,7 +34,7 @@ func TestDisruptionBudgetsAreHonoured(t *testing.T) {
 	ready(t, apps, 9)
 	stuck := podsOf(t, apps, "stuck")
 	left, right := podsOf(t, apps, "left"), podsOf(t, apps, "right")
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		for _, name := range []string{"one-at-a-time", "never"} {
 			p := none.DeepCopy()
 			if err := env.client.Get(t.Context(), client.ObjectKey{Namespace: apps, Name: name}, p); err != nil {
@@ -53,7 +53,7 @@ func TestDisruptionBudgetsAreHonoured(t *testing.T) {
 	spec.Rollout.ProgressDeadline = &metav1.Duration{Duration: 5 * time.Second}
 	m.trust(*spec)
 	mt := m.await(time.Minute, v1alpha1.ConditionRolloutHealthy, metav1.ConditionFalse, v1alpha1.EvictionBlocked)
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		mt = m.status()
 		if len(mt.Status.Rollout.InProgress) > 0 || mt.Status.Pods.Stale != 3 {
 			return fmt.Errorf("want only the blocked pods left: %s", describe(mt))
@@ -76,7 +76,7 @@ func TestDisruptionBudgetsAreHonoured(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.awaitConverged(time.Minute, m.root, next)
-	m.await(10*time.Second, v1alpha1.ConditionRolloutHealthy, metav1.ConditionTrue, "")
+	m.await(time.Minute, v1alpha1.ConditionRolloutHealthy, metav1.ConditionTrue, "")
 	replaced(t, apps, "stuck", stuck, m.root, next)
 	if least := history.leastUp(3, apps, "stuck"); least != 2 {
 		t.Errorf("%d pods of stuck were up at least, want two", least)

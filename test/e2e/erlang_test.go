@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -50,21 +51,21 @@ func TestErlangClusterWithAnExpiredCA(t *testing.T) {
 	spec.Bundle.SecretRef = &v1alpha1.KeyRef{Namespace: m.name, Name: erlangSecret}
 	m.trust(*spec)
 
-	mt := m.await(20*time.Second, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.BundleExpired)
+	mt := m.await(time.Minute, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.BundleExpired)
 	if p := mt.Status.Pods; p.Expired != 2 || p.Stale != 2 || p.Total != 2 {
 		t.Errorf("want the two running pods expired, have %+v", p)
 	}
 	m.webhookFor(m.name)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: m.name, Name: "late"}, Spec: podTemplate("late", nil).Spec}
 	m.join(&pod.ObjectMeta, &pod.Spec)
-	eventually(t, 20*time.Second, func() error { return m.denied(pod, expired) })
+	eventually(t, time.Minute, func() error { return m.denied(pod, expired) })
 	if n := revisions(t, m.name)["rabbit"]; n != 1 {
 		t.Errorf("rolled towards an expired CA: %d revisions", n)
 	}
 
 	m.certificate()
 	replaced := m.caOfSecret(expired)
-	mt = m.await(40*time.Second, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.Converged)
+	mt = m.await(time.Minute, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.Converged)
 	if mt.Status.Bundle.Hash != replaced.Hash() || mt.Status.Pods.Current != 2 || mt.Status.Pods.Total != 2 {
 		t.Errorf("want two pods with the new CA, have %s", describe(mt))
 	}
@@ -115,11 +116,13 @@ func (m *meshWorld) certificate() *unstructured.Unstructured {
 	return certificate
 }
 
-// caOfSecret waits until cert-manager has written a CA other than the last.
+// caOfSecret waits until cert-manager has written a CA other than the last, for
+// good.
 func (m *meshWorld) caOfSecret(last *bundletest.CA) bundle.Set {
 	m.t.Helper()
+	issuedForGood(m.t, m.name, "dist")
 	var set bundle.Set
-	eventually(m.t, 30*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		var s corev1.Secret
 		if err := env.client.Get(m.t.Context(), client.ObjectKey{Namespace: m.name, Name: erlangSecret}, &s); err != nil {
 			return err
@@ -139,16 +142,19 @@ func (m *meshWorld) caOfSecret(last *bundletest.CA) bundle.Set {
 // expireSecret puts an expired CA in the place of the one that was issued.
 func (m *meshWorld) expireSecret(ca *bundletest.CA) {
 	m.t.Helper()
-	var s corev1.Secret
-	if err := env.client.Get(m.t.Context(), client.ObjectKey{Namespace: m.name, Name: erlangSecret}, &s); err != nil {
-		m.t.Fatal(err)
-	}
-	s.Data = map[string][]byte{"ca.crt": []byte(ca.PEM()), "tls.crt": []byte(ca.PEM()), "tls.key": []byte(ca.KeyPEM())}
-	if err := env.client.Update(m.t.Context(), &s); err != nil {
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		var s corev1.Secret
+		if err := env.client.Get(m.t.Context(), client.ObjectKey{Namespace: m.name, Name: erlangSecret}, &s); err != nil {
+			return err
+		}
+		s.Data = map[string][]byte{"ca.crt": []byte(ca.PEM()), "tls.crt": []byte(ca.PEM()), "tls.key": []byte(ca.KeyPEM())}
+		return env.client.Update(m.t.Context(), &s)
+	})
+	if err != nil {
 		m.t.Fatal(err)
 	}
 	written := time.Now()
-	eventually(m.t, 10*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		if time.Since(written) < 4*time.Second {
 			return errors.New("a pod that starts now may still read the CA before")
 		}

@@ -70,7 +70,7 @@ func TestRollingStopsWhenTooManyRollsFail(t *testing.T) {
 
 	heal(t, apps, broken...)
 	m.awaitConverged(time.Minute, m.root, next)
-	m.await(10*time.Second, v1alpha1.ConditionRolloutHealthy, metav1.ConditionTrue, v1alpha1.RolloutHealthy)
+	m.await(time.Minute, v1alpha1.ConditionRolloutHealthy, metav1.ConditionTrue, v1alpha1.RolloutHealthy)
 	for _, name := range append(broken, fine...) {
 		var old []corev1.Pod
 		for i := range before {
@@ -101,7 +101,7 @@ func TestPodsThatStayStaleAreRolledMaxAttemptsTimes(t *testing.T) {
 	apps := m.namespace("apps")
 	deployment(t, apps, "early", 1, nil)
 	ready(t, apps, 1)
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	next := m.rotate()
 	hash := m.awaitConverged(time.Minute, m.root, next).Status.Bundle.Hash
 	early := podsOf(t, apps, "early")
@@ -130,7 +130,7 @@ func TestPodsThatStayStaleAreRolledMaxAttemptsTimes(t *testing.T) {
 	m.injectFrom(injector.BundleConfigMap)
 	ship(t, apps, "late", "kubectl.kubernetes.io/restartedAt", "now")
 	m.await(time.Minute, v1alpha1.ConditionRolloutHealthy, metav1.ConditionTrue, v1alpha1.RolloutHealthy)
-	m.awaitConverged(20*time.Second, m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
 	if err := rolledTwice(); err != nil {
 		t.Error(err)
 	}
@@ -154,7 +154,7 @@ func (m *meshWorld) injectFrom(configMap string) {
 		m.t.Fatal(err)
 	}
 	m.injector = other
-	eventually(m.t, 10*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: m.name, GenerateName: "dry-", Annotations: map[string]string{"linkerd.io/inject": "enabled"}},
 			Spec:       podTemplate("dry", nil).Spec,
@@ -173,7 +173,7 @@ func (m *meshWorld) injectFrom(configMap string) {
 func heal(t *testing.T, namespace string, apps ...string) {
 	t.Helper()
 	for _, app := range apps {
-		eventually(t, 20*time.Second, func() error {
+		eventually(t, time.Minute, func() error {
 			list := podsOf(t, namespace, app)
 			if len(list) == 0 {
 				return fmt.Errorf("%s/%s has no pod yet", namespace, app)

@@ -61,7 +61,7 @@ func TestAnnotationThatIsRemovedEachTimeEndsInEvictions(t *testing.T) {
 	if a := mt.Status.Rollout.Attempts; len(a) != 1 || a[0].Name != "web" || a[0].Reverts != 2 {
 		t.Errorf("want two reverts on record, got %+v", a)
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		return said(t, apps, "Deployment", "web", v1alpha1.RevertedTwice)
 	})
 	now := podsOf(t, apps, "web")
@@ -87,7 +87,7 @@ func TestAnnotationThatIsRemovedAfterTheRollIsNotMissed(t *testing.T) {
 	if err := unmark(t.Context(), apps, "web"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		d := get(t, apps, "web", &appsv1.Deployment{})
 		if inFlight(d, history.now().pods(apps, "web")) {
 			return errors.New("the rollout of the removal goes on")
@@ -106,7 +106,7 @@ func TestAnnotationThatIsRemovedAfterTheRollIsNotMissed(t *testing.T) {
 	if diff := cmp.Diff([]string{mt.Status.Bundle.Hash, ""}, history.marks("Deployment", apps, "web")); diff != "" {
 		t.Errorf("what became of the annotation (-want +got):\n%s", diff)
 	}
-	m.awaitConverged(5*time.Second, m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
 }
 
 // revertEach removes the annotation from every Deployment of a namespace as

@@ -31,17 +31,17 @@ func TestARolloutThatSomebodyElseBeganEndsFirst(t *testing.T) {
 	deployment(t, apps, "idle", 1, nil)
 	ready(t, apps, replicas+1)
 	atRest(t, apps)
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	history := m.record()
 	ship(t, apps, "busy", lab.ReadyDelayAnnotation, "5s")
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if n := len(podsOf(t, apps, "busy")); n != replicas+1 {
 			return fmt.Errorf("%d pods, want the first of the new version beside the others", n)
 		}
 		return nil
 	})
 	next := m.rotate()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if blocked(m.status())["Deployment busy"] != v1alpha1.RolloutInFlight {
 			return errors.New("it is not said that its own rollout is waited for: " + describe(m.status()))
 		}

@@ -71,7 +71,7 @@ func TestPodsOfDaemonSetsOnLostNodesWait(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, 10*time.Second, left)
+	eventually(t, time.Minute, left)
 	holds(t, 5*time.Second, left)
 	if marks := history.marks("DaemonSet", apps, "lost"); len(marks) > 0 {
 		t.Errorf("a DaemonSet with pods on lost nodes alone was written to: %v", marks)
@@ -113,7 +113,7 @@ func (m *meshWorld) node(name string) string {
 	}
 	create(m.t, n)
 	m.t.Cleanup(func() { env.client.Delete(context.Background(), n) })
-	eventually(m.t, 20*time.Second, func() error { return nodeIs(m.t, name, corev1.ConditionTrue) })
+	eventually(m.t, time.Minute, func() error { return nodeIs(m.t, name, corev1.ConditionTrue) })
 	return name
 }
 
@@ -189,7 +189,7 @@ func (m *meshWorld) cutOff(name string) func() {
 		m.t.Cleanup(func() { env.client.Delete(context.Background(), o) })
 	}
 	// Until the policy is in force, the kubelet puts it right again at once.
-	eventually(m.t, 30*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		n := get(m.t, "", name, &corev1.Node{})
 		before := n.DeepCopy()
 		for i := range n.Status.Conditions {
@@ -215,7 +215,7 @@ func (m *meshWorld) cutOff(name string) func() {
 			m.t.Fatal(err)
 		}
 		// The kubelet tries again after pauses that grow; here it does at once.
-		eventually(m.t, 30*time.Second, func() error {
+		eventually(m.t, time.Minute, func() error {
 			n := get(m.t, "", name, &corev1.Node{})
 			before := n.DeepCopy()
 			for i := range n.Status.Conditions {

@@ -69,7 +69,7 @@ func TestAnOperatorIsAskedOnceToRestartItsPods(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, 30*time.Second, unreadable)
+	eventually(t, time.Minute, unreadable)
 	stays(t, 3*time.Second, unreadable)
 
 	m.mayRestart("databases")
@@ -84,7 +84,7 @@ func TestAnOperatorIsAskedOnceToRestartItsPods(t *testing.T) {
 		}
 		return nil
 	})
-	m.awaitConverged(10*time.Second, m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
 	stays(t, 5*time.Second, func() error {
 		operator.step()
 		return nil

@@ -22,10 +22,10 @@ import (
 func TestAnOptedOutNamespaceGoesOnWithoutTheWebhook(t *testing.T) {
 	m := newMesh(t, meshOptions{spec: quick()})
 	out, other := m.namespace("out"), m.namespace("other")
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	kill := m.webhookFor(out, other)
 	for _, ns := range []string{out, other} {
-		eventually(t, 20*time.Second, func() error { return m.admitted(ns, true) })
+		eventually(t, time.Minute, func() error { return m.admitted(ns, true) })
 	}
 
 	kill()
@@ -35,7 +35,7 @@ func TestAnOptedOutNamespaceGoesOnWithoutTheWebhook(t *testing.T) {
 		}
 	}
 	annotateNamespace(t, out, map[string]string{v1alpha1.OptOutAnnotation: v1alpha1.OptOutAdmission})
-	eventually(t, 20*time.Second, func() error { return m.admitted(out, false) })
+	eventually(t, time.Minute, func() error { return m.admitted(out, false) })
 	if label := get(t, "", out, &corev1.Namespace{}).Labels[v1alpha1.AdmissionLabel]; label != v1alpha1.AdmissionDisabled {
 		t.Errorf("a meshed pod is admitted and the label is %q", label)
 	}
@@ -44,7 +44,7 @@ func TestAnOptedOutNamespaceGoesOnWithoutTheWebhook(t *testing.T) {
 	}
 
 	annotateNamespace(t, out, map[string]string{v1alpha1.OptOutAnnotation: ""})
-	eventually(t, 20*time.Second, func() error { return m.waitsForTheWebhook(out) })
+	eventually(t, time.Minute, func() error { return m.waitsForTheWebhook(out) })
 	if label, there := get(t, "", out, &corev1.Namespace{}).Labels[v1alpha1.AdmissionLabel]; there {
 		t.Errorf("pods are refused again and the label is still %q", label)
 	}

@@ -28,7 +28,7 @@ func TestNothingIsRolledWhileProbesAreRefused(t *testing.T) {
 		deployment(t, ns, fmt.Sprint("app-", i), 1, nil)
 	}
 	ready(t, ns, apps)
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 
 	lift := m.refuseProbes()
 	rolled := unrolled(t, ns)
@@ -46,7 +46,7 @@ func TestNothingIsRolledWhileProbesAreRefused(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, 20*time.Second, refused)
+	eventually(t, time.Minute, refused)
 	// Longer than the file's delay and two looks: nothing else is waited for.
 	holds(t, 12*time.Second, func() error {
 		if err := refused(); err != nil {
@@ -72,7 +72,7 @@ func (m *meshWorld) refuseProbes() func() {
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}},
 	}
 	create(m.t, quota)
-	eventually(m.t, 20*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: quota.Namespace, GenerateName: "dry-"}, Spec: podTemplate("dry", nil).Spec}
 		if err := env.client.Create(m.t.Context(), pod, client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota") {
 			return fmt.Errorf("the quota refuses no pod yet: %v", err)

@@ -24,11 +24,11 @@ import (
 func TestAReplicaIsReadyOnceItHasReadTheCluster(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t, meshOptions{spec: quick()})
-	m.awaitConverged(30*time.Second, m.root) // so the other replica leads
+	m.awaitConverged(time.Minute, m.root) // so the other replica leads
 
 	t.Run("a replica that does not lead is ready", func(t *testing.T) {
 		health, metrics := startReplica(t, filepath.Join(filepath.Dir(env.leader.Log), "reanchor-controller.kubeconfig"))
-		eventually(t, 20*time.Second, func() error { return answers(health+"/readyz", http.StatusOK, "") })
+		eventually(t, time.Minute, func() error { return answers(health+"/readyz", http.StatusOK, "") })
 		if err := answers(metrics+"/metrics", http.StatusOK, `leader_election_master_status{name="reanchor-controller"} 0`); err != nil {
 			t.Errorf("the replica is not one that waits: %v", err)
 		}
@@ -47,7 +47,7 @@ func TestAReplicaIsReadyOnceItHasReadTheCluster(t *testing.T) {
 			}
 			health, _ := startReplica(t, kubeconfig)
 			word := map[string]string{"nodes": "Node", "deployments": "Deployment", "pods": "pods"}[what]
-			eventually(t, 20*time.Second, func() error { return answers(health+"/readyz/caches", http.StatusInternalServerError, word) })
+			eventually(t, time.Minute, func() error { return answers(health+"/readyz/caches", http.StatusInternalServerError, word) })
 			stays(t, 2*time.Second, func() error { return answers(health+"/readyz", http.StatusInternalServerError, "") })
 			if err := answers(health+"/healthz", http.StatusOK, ""); err != nil {
 				t.Error(err)

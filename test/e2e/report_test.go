@@ -30,23 +30,23 @@ func TestARollIsReportedInColumnsAndEvents(t *testing.T) {
 	ns := m.namespace("apps")
 	app := deployment(t, ns, "app", 2, nil)
 	ready(t, ns, 2)
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", bundletest.From(time.Now().Add(-time.Hour), 24*time.Hour))
 	m.update(func(mt *v1alpha1.MeshTrust) { mt.Spec.Rollout.Paused = true })
 	m.publish(m.root, next)
-	eventually(t, 15*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		return m.columns(map[string]string{
 			"Name": m.name, "Profile": "Linkerd", "Anchors": "2", "Expires": m.root.Cert.NotAfter.UTC().Format(time.RFC3339),
 			"Pods": "2", "Stale": "2", "Status": "Paused",
 		})
 	})
 	m.update(func(mt *v1alpha1.MeshTrust) { mt.Spec.Rollout.Paused = false })
-	m.awaitConverged(40*time.Second, m.root, next)
-	eventually(t, 10*time.Second, func() error {
+	m.awaitConverged(time.Minute, m.root, next)
+	eventually(t, time.Minute, func() error {
 		return m.columns(map[string]string{"Anchors": "2", "Pods": "2", "Stale": "0", "Status": "Converged"})
 	})
 
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		for _, want := range []struct{ namespace, kind, name, reason string }{
 			{"default", "MeshTrust", m.name, "Paused"},
 			{"default", "MeshTrust", m.name, "Restarted"},

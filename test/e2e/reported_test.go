@@ -97,7 +97,7 @@ func TestPoliciesEvictWhatTheyName(t *testing.T) {
 		BarePods: v1alpha1.BarePodsEvict, Jobs: v1alpha1.JobsEvict, Unmanaged: v1alpha1.UnmanagedEvict,
 	}
 	m.trust(*spec)
-	eventually(t, 40*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if now := podsOf(t, apps, "shard"); len(now) == 0 {
 			shardOf(t, apps) // as the controller of a Database would do
 			return fmt.Errorf("the pod of the Database was just evicted")
@@ -117,7 +117,7 @@ func TestPoliciesEvictWhatTheyName(t *testing.T) {
 	}
 	replaced(t, apps, "job", job, m.root, next)
 	replaced(t, apps, "shard", shard, m.root, next)
-	m.awaitConverged(40*time.Second, m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
 	unharmed(t, apps, "paused", paused)
 	if diff := cmp.Diff(map[string]v1alpha1.Reason{"Deployment paused": v1alpha1.WorkloadPaused}, blocked(m.status())); diff != "" {
 		t.Errorf("what is reported (-want +got):\n%s", diff)

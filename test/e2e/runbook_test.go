@@ -32,7 +32,7 @@ func TestRunbookIncident(t *testing.T) {
 	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
 	m.publish(m.root, next)
 	// Pods that start once the injector serves the new bundle are current.
-	eventually(t, 10*time.Second, func() error { return m.serves(next) })
+	eventually(t, time.Minute, func() error { return m.serves(next) })
 	deployment(t, untouched, "fresh", 2, nil)
 	ready(t, untouched, 2)
 	fresh := pods(t, untouched)
@@ -40,7 +40,7 @@ func TestRunbookIncident(t *testing.T) {
 	spec := quick()
 	spec.Rollout.Paused = true
 	m.trust(*spec)
-	mt := m.await(30*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.Paused)
+	mt := m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.Paused)
 	if mt.Status.Pods.Stale != 8 || mt.Status.Pods.Current != 2 {
 		t.Fatalf("want exactly the eight pods stale and two current: %s", describe(mt))
 	}

@@ -59,7 +59,7 @@ func TestADeploymentScaledToZeroIsLeftAlone(t *testing.T) {
 			t.Errorf("pod %s does not carry the bundle of its time", p.Name)
 		}
 	}
-	m.awaitConverged(20*time.Second, m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
 	if n := revisions(t, apps)["asleep"]; n != 1 {
 		t.Errorf("the Deployment that slept has %d revisions, want the first alone", n)
 	}

@@ -67,20 +67,20 @@ spec:
 	spec := quick()
 	spec.Issuer.CertificateRef = &v1alpha1.ObjectRef{Namespace: m.name, Name: "issuer"}
 	m.trust(*spec)
-	m.await(30*time.Second, v1alpha1.ConditionIssuerTrusted, metav1.ConditionTrue, "")
+	m.await(time.Minute, v1alpha1.ConditionIssuerTrusted, metav1.ConditionTrue, "")
 	if got, want := m.status().Status.Issuer.Fingerprint, fingerprint(issuer); got != want {
 		t.Errorf("the issuer on record is %s, want %s", got, want)
 	}
 
 	renewIn(t, m.name, "issuer")
 	renewed := fingerprint(m.issued("issuer", string(issuer)))
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if got := m.status().Status.Issuer.Fingerprint; got != renewed {
 			return fmt.Errorf("the issuer on record is %s, want %s", got, renewed)
 		}
 		return nil
 	})
-	m.await(10*time.Second, v1alpha1.ConditionIssuerTrusted, metav1.ConditionTrue, "")
+	m.await(time.Minute, v1alpha1.ConditionIssuerTrusted, metav1.ConditionTrue, "")
 }
 
 // withoutSecrets takes from the controller's role in the mesh's namespace what
@@ -109,7 +109,7 @@ func (m *meshWorld) withoutSecrets() {
 func (m *meshWorld) issued(secret, before string) []byte {
 	m.t.Helper()
 	var text []byte
-	eventually(m.t, 30*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		var s corev1.Secret
 		if err := env.client.Get(m.t.Context(), client.ObjectKey{Namespace: m.name, Name: secret}, &s); err != nil {
 			return err
@@ -149,17 +149,17 @@ func TestABundleOfTheWholeClusterIsFollowed(t *testing.T) {
 	mt := &v1alpha1.MeshTrust{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: *spec}
 	create(t, mt)
 	t.Cleanup(func() { env.client.Delete(context.Background(), mt) })
-	m.awaitConverged(30*time.Second, first)
+	m.awaitConverged(time.Minute, first)
 
 	u.Object["spec"] = map[string]any{"trustBundle": first.PEM() + second.PEM()}
 	if err := env.client.Update(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
-	m.awaitConverged(30*time.Second, first, second)
+	m.awaitConverged(time.Minute, first, second)
 	if err := env.client.Delete(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
-	m.await(20*time.Second, v1alpha1.ConditionBundleValid, metav1.ConditionFalse, v1alpha1.BundleNotFound)
+	m.await(time.Minute, v1alpha1.ConditionBundleValid, metav1.ConditionFalse, v1alpha1.BundleNotFound)
 }
 
 // Pods of a ReplicationController are replaced one by one, as those of a bare

@@ -21,8 +21,8 @@ import (
 // this scenario does not run beside others.
 func TestWebhooksThatRunAfterTheStampAreNamed(t *testing.T) {
 	m := newMesh(t, meshOptions{spec: quick()})
-	m.awaitConverged(30*time.Second, m.root)
-	m.await(10*time.Second, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.Converged)
+	m.awaitConverged(time.Minute, m.root)
+	m.await(time.Minute, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.Converged)
 	earlier := lateWebhook(t, "zy-before-the-stamp", "pods", admissionregistrationv1.Create)
 	other := lateWebhook(t, "zzz-of-services", "services", admissionregistrationv1.Create)
 	updates := lateWebhook(t, "zzz-of-updates", "pods", admissionregistrationv1.Update)
@@ -38,7 +38,7 @@ func TestWebhooksThatRunAfterTheStampAreNamed(t *testing.T) {
 			t.Errorf("the message names %s, which injects nothing after the stamp: %s", c.Name, message)
 		}
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if !slices.ContainsFunc(events(t, "default"), func(e eventsv1.Event) bool {
 			return e.Regarding.Name == m.name && e.Reason == string(v1alpha1.StampOrder) && strings.Contains(e.Note, late.Name)
 		}) {
@@ -59,7 +59,7 @@ func (m *meshWorld) lookUntilReadySays(reason v1alpha1.Reason) *v1alpha1.MeshTru
 	m.t.Helper()
 	var last *v1alpha1.MeshTrust
 	looks := 0
-	eventually(m.t, 20*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		looks++
 		m.update(func(mt *v1alpha1.MeshTrust) {
 			metav1.SetMetaDataAnnotation(&mt.ObjectMeta, "e2e.reanchor.dev/look", fmt.Sprint(looks))

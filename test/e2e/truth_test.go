@@ -36,7 +36,7 @@ func TestInferredTrustIsNeverMoreThanWhatPodsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Stop)
-	m.await(20*time.Second, v1alpha1.ConditionConverged, metav1.ConditionTrue, "")
+	m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionTrue, "")
 
 	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
 	third := bundletest.NewRoot(t, "foreign", lifetime())
@@ -50,7 +50,7 @@ func TestInferredTrustIsNeverMoreThanWhatPodsRead(t *testing.T) {
 	ready(t, m.name, started)
 
 	want := setOf(m.root, next, third)
-	mt := m.await(20*time.Second, v1alpha1.ConditionBundleValid, metav1.ConditionTrue, "")
+	mt := m.await(time.Minute, v1alpha1.ConditionBundleValid, metav1.ConditionTrue, "")
 	if mt.Status.Bundle.Hash != want.Hash() {
 		t.Fatalf("the last bundle is not on record: %s", describe(mt))
 	}
@@ -154,7 +154,7 @@ func (m *meshWorld) read(k *kubelet.Kubelet, p inventory.Pod) (bundle.Set, bool)
 // sameCounts: the status says the same.
 func (m *meshWorld) sameCounts(classes map[mesh.Class]int) {
 	m.t.Helper()
-	eventually(m.t, 10*time.Second, func() error {
+	eventually(m.t, time.Minute, func() error {
 		p := m.status().Status.Pods
 		have := map[mesh.Class]int{
 			mesh.ClassCurrent: int(p.Current), mesh.ClassMissing: int(p.Missing), mesh.ClassRetired: int(p.Retired),

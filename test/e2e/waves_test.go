@@ -40,7 +40,7 @@ func TestWavesAreRolledOneAfterTheOther(t *testing.T) {
 		}
 		ready(t, ns, 3)
 	}
-	m.awaitConverged(40*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	history := m.record()
 	next := m.rotate()
 	m.awaitConverged(2*time.Minute, m.root, next)

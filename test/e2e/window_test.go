@@ -79,7 +79,7 @@ func noMoreMarks(t *testing.T, namespace string, during time.Duration) {
 // someMarked waits until a few Deployments of a namespace are marked.
 func someMarked(t *testing.T, namespace string, least int) {
 	t.Helper()
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, time.Minute, func() error {
 		if have := len(marks(t, namespace)); have < least {
 			return fmt.Errorf("%d of %s are rolled, want %d", have, namespace, least)
 		}
@@ -107,10 +107,10 @@ func TestWorkloadsAreRolledInsideWindowsOnly(t *testing.T) {
 		deployment(t, ns, fmt.Sprint("app-", i), 1, slow)
 	}
 	ready(t, ns, apps)
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
 	m.publish(m.root, next)
-	m.await(20*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
 	noMoreMarks(t, ns, 5*time.Second)
 
 	m.setWindow(open(t, tokyo))
@@ -122,13 +122,13 @@ func TestWorkloadsAreRolledInsideWindowsOnly(t *testing.T) {
 		t.Fatal("all were rolled before the window could be closed")
 	}
 	noMoreMarks(t, ns, 6*time.Second)
-	m.await(5*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
 	if s := m.status().Status; s.Rollout.InProgressTotal != 0 || int(s.Workloads.Current) != begun {
 		t.Errorf("want the %d rolls that had begun to end, have %s", begun, describe(m.status()))
 	}
 
 	m.setWindow(open(t, "UTC"))
-	m.awaitConverged(50*time.Second, m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
 	rolledOnce(t, ns, apps, setOf(m.root, next))
 }
 
@@ -146,7 +146,7 @@ func TestOutsideWindowsOnlyBrokenWorkloadsAreRolled(t *testing.T) {
 	third := bundletest.NewRoot(t, "foreign", lifetime())
 	carrying := func(name string, anchors ...*bundletest.CA) string {
 		m.publish(anchors...)
-		eventually(t, 10*time.Second, func() error { return m.servesJust(anchors...) })
+		eventually(t, time.Minute, func() error { return m.servesJust(anchors...) })
 		ns := m.namespace(name)
 		deployment(t, ns, name, 1, nil)
 		ready(t, ns, 1)
@@ -161,7 +161,7 @@ func TestOutsideWindowsOnlyBrokenWorkloadsAreRolled(t *testing.T) {
 	spec.Rollout.Windows = []v1alpha1.Window{misread(t)}
 	spec.Rollout.OutsideWindows = v1alpha1.OutsideWindowsNever
 	m.trust(*spec)
-	m.await(30*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
 	if p := m.status().Status.Pods; p.Expired != 1 || p.Missing != 2 {
 		t.Errorf("want one expired and two missing pods, have %+v", p)
 	}
@@ -170,7 +170,7 @@ func TestOutsideWindowsOnlyBrokenWorkloadsAreRolled(t *testing.T) {
 	m.update(func(mt *v1alpha1.MeshTrust) { mt.Spec.Rollout.OutsideWindows = v1alpha1.OutsideWindowsWhenBroken })
 	someMarked(t, dead, 1)
 	someMarked(t, broken, 1)
-	m.await(20*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
+	m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.OutsideWindow)
 	holds(t, 5*time.Second, unrolled(t, works))
 	for _, ns := range []string{dead, broken} {
 		rolledOnce(t, ns, 1, setOf(m.root, next, third))
@@ -204,7 +204,7 @@ func TestNothingIsWrittenWhilePausedOrSuspended(t *testing.T) {
 	}
 	ready(t, data, members)
 	ready(t, ns, apps)
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	before := podsOf(t, data, "db")
 	history := m.record()
 	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
@@ -231,10 +231,10 @@ func TestNothingIsWrittenWhilePausedOrSuspended(t *testing.T) {
 			}
 			return nil
 		})
-		m.await(5*time.Second, v1alpha1.ConditionConverged, metav1.ConditionFalse, stop.reason)
+		m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionFalse, stop.reason)
 		m.update(func(mt *v1alpha1.MeshTrust) { stop.set(mt, false) })
 	}
-	m.awaitConverged(50*time.Second, m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
 	rolledOnce(t, ns, apps, setOf(m.root, next))
 	replaced(t, data, "db", before, m.root, next)
 }
@@ -257,7 +257,7 @@ func TestNothingIsWrittenOnceAWindowHasClosedByTheClock(t *testing.T) {
 	}
 	ready(t, data, members)
 	ready(t, ns, apps)
-	m.awaitConverged(30*time.Second, m.root)
+	m.awaitConverged(time.Minute, m.root)
 	before := podsOf(t, data, "db")
 	history := m.record()
 	next := m.rotate()

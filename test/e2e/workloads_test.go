@@ -250,5 +250,5 @@ func customKind(t *testing.T, kind schema.GroupVersionKind, text string) {
 	}
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(kind)
-	eventually(t, 20*time.Second, func() error { return env.client.List(t.Context(), list) })
+	eventually(t, time.Minute, func() error { return env.client.List(t.Context(), list) })
 }

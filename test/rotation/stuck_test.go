@@ -52,10 +52,11 @@ func inPhase(run *v1alpha1.AnchorRotation) v1alpha1.Phase {
 }
 
 // goesOn waits until a run that was blocked in a phase has left it by itself, and
-// nothing says any more that it is blocked.
+// nothing says any more that it is blocked. The controller asks for its rights twice
+// a minute.
 func (w *world) goesOn(from v1alpha1.Phase) {
 	w.Helper()
-	w.eventually(time.Minute, func() error {
+	w.eventually(2*time.Minute, func() error {
 		run, err := w.run(w.Context())
 		switch {
 		case err != nil:
@@ -87,14 +88,24 @@ func (w *world) stuckInPreflight(grant func()) {
 func (w *world) stuckInWiden(thaw func()) {
 	w.Helper()
 	w.awaitPhase(2*time.Minute, v1alpha1.PhaseWiden)
-	w.editSources(func(before []any) []any {
-		return slices.DeleteFunc(before, func(source any) bool { return source.(map[string]any)["secret"] != nil })
-	})
+	w.unsource()
 	w.stuck(v1alpha1.PhaseWiden, v1alpha1.BundleNotOurs, "Bundle "+w.Bundle+" lacks the source secret: {selector: {matchLabels: {"+v1alpha1.AnchorOfLabel+": "+w.Mesh.Mesh+"}}")
 	w.publishes(w.before)
 	w.unrolled()
 	thaw()
 	w.goesOn(v1alpha1.PhaseWiden)
+}
+
+// unsource takes out of the Bundle, which must be frozen, whatever brings the mesh's
+// own anchors, until back is called.
+func (w *world) unsource() (back func()) {
+	w.Helper()
+	var frozen []any
+	w.editSources(func(before []any) []any {
+		frozen = slices.Clone(before)
+		return slices.DeleteFunc(before, func(source any) bool { return source.(map[string]any)["secret"] != nil })
+	})
+	return func() { w.editSources(func([]any) []any { return frozen }) }
 }
 
 // anchorAsked is nil when the next anchor was asked for and is not issued.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,12 +66,13 @@ type halt struct {
 // them in their order.
 func (w *world) halts() []halt {
 	w.Helper()
-	thaw, give, grant := w.freeze(), w.withhold(), w.revoke()
+	thaw, give := w.freeze(), w.withhold()
+	back := w.unsource()
 	issued := w.issuances()
 	stuck := func(phase v1alpha1.Phase, reason v1alpha1.Reason) func() { return func() { w.stuck(phase, reason) } }
 	var unknown *corev1.Pod
 	return []halt{
-		{phase: v1alpha1.PhasePreflight, waits: stuck(v1alpha1.PhasePreflight, v1alpha1.PermissionMissing), free: grant},
+		{phase: v1alpha1.PhasePreflight, waits: stuck(v1alpha1.PhasePreflight, v1alpha1.BundleNotOurs), free: back},
 		{phase: v1alpha1.PhaseNewAnchor, waits: func() { w.eventually(time.Minute, w.anchorAsked) }, writes: w.protects(), free: func() {
 			give()
 			w.eventually(2*time.Minute, func() error { return w.issuedSince(issued) })
@@ -247,11 +249,16 @@ func (w *world) allRolled() error {
 	return nil
 }
 
-// atRest is nil when no workload is being rolled.
+// atRest is nil when no workload is being rolled: the next one is due.
 func (w *world) atRest() error {
-	for _, r := range w.History.Restarted() {
-		if r.Templates > 0 && r.Replaced < r.Pods {
-			return fmt.Errorf("%s %s/%s is being rolled", r.Kind, r.Namespace, r.Name)
+	for _, x := range w.Workloads() {
+		var d appsv1.Deployment
+		if err := w.Client.Get(w.Context(), client.ObjectKey{Namespace: x.Namespace, Name: x.Name}, &d); err != nil {
+			return err
+		}
+		s, n := d.Status, int32(x.Pods)
+		if s.ObservedGeneration != d.Generation || s.Replicas != n || s.UpdatedReplicas != n || s.ReadyReplicas != n {
+			return fmt.Errorf("Deployment %s/%s is being rolled: %+v", x.Namespace, x.Name, s)
 		}
 	}
 	return nil

@@ -76,7 +76,7 @@ func (w *world) live(namespace, app string) {
 // back everything goes on by itself.
 func unready(t *testing.T) {
 	w := newWorld(t, small("unready"), func(mt *v1alpha1.MeshTrust) {
-		mt.Spec.Rollout.ProgressDeadline = duration(15 * time.Second)
+		mt.Spec.Rollout.ProgressDeadline = duration(40 * time.Second)
 	})
 	label := func(value string) {
 		patch := fmt.Appendf(nil, `{"metadata":{"labels":{"unready":%s}}}`, value)
@@ -95,14 +95,14 @@ func unready(t *testing.T) {
 	w.awaitBlockers(3*time.Minute, blocker("Deployment", ns, "stuck", v1alpha1.ProgressDeadlineExceeded))
 	w.awaitTrust(time.Minute, v1alpha1.ConditionRolloutHealthy, "False", "")
 	blocked := apimeta.FindStatusCondition(w.awaitRun(time.Minute, v1alpha1.ConditionBlocked, "").Status.Conditions, v1alpha1.ConditionBlocked)
-	w.eventually(20*time.Second, func() error { return w.warned(blocked.Reason) })
-	w.eventually(20*time.Second, func() error { return w.blockedMetric(1) })
+	w.eventually(time.Minute, func() error { return w.warned(blocked.Reason) })
+	w.eventually(time.Minute, func() error { return w.blockedMetric(1) })
 	w.holds(20*time.Second, w.unswitched)
 	w.unharmed()
 	label(`"room"`)
 	w.eventually(time.Minute, func() error { return w.blockedMetric(0) })
 	w.complete(long)
-	w.check(w.blockedMetric(0))
+	w.eventually(time.Minute, func() error { return w.blockedMetric(0) })
 	w.rotated()
 }
 

@@ -35,7 +35,7 @@ func deleted(t *testing.T) {
 		t.Errorf("the run in force has the finalizers %v, want %s", run.Finalizers, v1alpha1.RotationFinalizer)
 	}
 	w.check(w.Client.Delete(t.Context(), run))
-	w.eventually(20*time.Second, func() error {
+	w.eventually(time.Minute, func() error {
 		next, err := w.run(t.Context())
 		if err == nil && next.UID == run.UID {
 			err = fmt.Errorf("the run that was deleted is there still: %s", describeRun(next))
@@ -57,7 +57,7 @@ func deleted(t *testing.T) {
 // healed with it; the third deletes it.
 func queued(t *testing.T) {
 	o := smallGenerations("queued")
-	o.Workloads, o.Rate, o.Times.Leaf, o.Times.InjectorLags = 2, 10, 10*time.Second, []time.Duration{time.Second, 2 * time.Second}
+	o.Workloads, o.Rate, o.Times.Leaf, o.Times.InjectorLags = 2, 10, 20*time.Second, []time.Duration{time.Second, 2 * time.Second}
 	w := newWorld(t, o, nil)
 	w.converged()
 	names := w.queue(3)
@@ -77,7 +77,7 @@ func queued(t *testing.T) {
 			w.check(w.certificates(made...))
 		}
 	}
-	w.eventually(20*time.Second, func() error { return w.certificates(made[0], made[2], made[3]) })
+	w.eventually(time.Minute, func() error { return w.certificates(made[0], made[2], made[3]) })
 	w.unharmed()
 	w.replaced()
 	for _, r := range w.History.Restarted() {
@@ -106,7 +106,7 @@ func (w *world) queue(runs int) []string {
 // waitsFor fails unless a run says that it waits for another.
 func (w *world) waitsFor(name, other string) {
 	w.Helper()
-	w.eventually(20*time.Second, func() error {
+	w.eventually(time.Minute, func() error {
 		run, err := w.runNamed(name)
 		if err != nil {
 			return err
@@ -152,7 +152,7 @@ func (w *world) suspended(name string) {
 	})
 	w.awaitTrust(long, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
 	var before string
-	w.eventually(10*time.Second, func() (err error) {
+	w.eventually(time.Minute, func() (err error) {
 		run, err := w.runNamed(name)
 		if err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,7 +59,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 75*time.Minute)
 	defer cancel()
 	var remove func()
 	if env.dir, remove, err = local.TempDir(); err != nil {
@@ -104,7 +103,7 @@ func auditLog() (*audit.Log, error) {
 
 // runReanchor runs the tests while Reanchor runs.
 func runReanchor(ctx context.Context, m *testing.M) (code int, err error) {
-	if env.metrics, err = freeAddress(); err != nil {
+	if env.metrics, err = lab.FreeAddress(); err != nil {
 		return 1, err
 	}
 	x, err := local.Start(ctx, env.lab, env.client, local.Options{
@@ -134,13 +133,4 @@ func narrow(text string) string {
 		}
 	}
 	return out.String()
-}
-
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
 }

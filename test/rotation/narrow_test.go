@@ -20,7 +20,7 @@ const envLag = time.Second
 // for as long as it runs.
 func (w *world) drained(anchor string) {
 	w.Helper()
-	w.noOrphans(w.dropped(10*time.Second, anchor))
+	w.noOrphans(w.dropped(time.Minute, anchor))
 }
 
 // dropped waits until an anchor leaves the bundle, and tells of the last time that
@@ -64,7 +64,7 @@ func (w *world) noOrphans(n linkerd.Narrowing) {
 func (w *world) startNarrow() {
 	w.Helper()
 	narrowed := w.dropped(long, w.before).At
-	w.eventually(2*envLag, func() error {
+	w.eventually(time.Minute, func() error {
 		if left := envLag - time.Since(narrowed); left > 0 {
 			return fmt.Errorf("a container that starts still gets the wider bundle, for %s", left)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // long is more than a rotation takes that nothing is in the way of.
-const long = 6 * time.Minute
+const long = 10 * time.Minute
 
 // A scenario is one mesh, and what happens to it.
 type scenario struct {
@@ -113,7 +113,7 @@ func handsOff(t *testing.T) {
 	before, began := w.Proxies.Stats().Handshakes, time.Now()
 	w.rotate()
 	w.startNarrow()
-	w.complete(long)
+	w.complete(12 * time.Minute)
 	handshakes, took := w.Proxies.Stats().Handshakes-before, time.Since(began)
 	w.eventually(long, func() error { return atLeast(w, 20_000) })
 	w.rotated()
@@ -123,10 +123,11 @@ func handsOff(t *testing.T) {
 	}
 }
 
-// blind is for how long a failure of the whole mesh may have gone unseen: less
-// than the pods of a workload take to be replaced, on a machine that is as busy
-// as the other scenarios make it.
-const blind = 2 * time.Second
+// blind is for how long a failure of the whole mesh may have gone unseen: an eighth
+// of the life of a leaf (see linkerd.Times), and a leaf that is refused is presented
+// for most of its life. A machine that is as busy as the other scenarios make it
+// pauses by itself.
+const blind = 5 * time.Second
 
 // watched fails unless handshakes were dense enough to see what happens to a mesh:
 // 50 a second, and no long pause.

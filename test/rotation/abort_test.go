@@ -115,16 +115,17 @@ func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase, writer 
 // bundle, which is in its Secret, and with the copy of the old one to sign.
 func (w *world) backOn(layout v1alpha1.Layout) {
 	w.Helper()
-	own := []string{w.before}
+	back := func() error { return w.published(w.before) }
 	if layout == v1alpha1.LayoutInPlace {
-		now, err := w.Anchor(w.Context())
-		w.check(err)
-		own = append(own, now)
+		back = func() error {
+			now, err := w.Anchor(w.Context())
+			return errors.Join(err, w.publishedAll(w.before, now))
+		}
 		if have, want := w.signsNext(), w.Mesh.Mesh+"-anchor-kept"; have != want {
 			w.Errorf("Secret %s would sign the next issuer, want the copy of the old anchor, %s", have, want)
 		}
 	}
-	w.eventually(20*time.Second, func() error { return w.published(own...) })
+	w.eventually(time.Minute, back)
 }
 
 // issuances is how many anchors cert-manager has issued for the mesh.

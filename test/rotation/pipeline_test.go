@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/hack/lab/identity"
 	"github.com/reanchor/reanchor/hack/lab/linkerd"
 )
 
@@ -32,7 +33,7 @@ func pipeline(t *testing.T) {
 	w.awaitTrust(2*time.Minute, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
 
 	next := w.publishNext()
-	w.awaitTrust(30*time.Second, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionFalse, "")
+	w.awaitTrust(time.Minute, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionFalse, "")
 	w.awaitTrust(3*time.Minute, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
 	for _, p := range w.Proxies.Peers() {
 		if !slices.Contains(p.Anchors, next) || !slices.Contains(p.Anchors, w.before) {
@@ -49,7 +50,7 @@ func pipeline(t *testing.T) {
 	if signer, err := w.SignedBy(t.Context()); err != nil || signer != next {
 		t.Fatalf("the issuer is signed by %.8s, want %.8s (%v)", signer, next, err)
 	}
-	w.eventually(20*time.Second, func() error {
+	w.eventually(time.Minute, func() error {
 		var mt v1alpha1.MeshTrust
 		if err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(w.trust), &mt); err != nil {
 			return err
@@ -76,7 +77,7 @@ func pipeline(t *testing.T) {
 	w.created(time.Now().Add(-2 * day))
 	w.awaitTrust(time.Minute, v1alpha1.ConditionSafeToNarrow, metav1.ConditionTrue, v1alpha1.NoOldLeaf)
 	w.merge("Certificate", w.AnchorKey(), fmt.Sprintf(`{"spec":{"secretTemplate":{"labels":{%q:null}}}}`, v1alpha1.AnchorOfLabel))
-	w.eventually(30*time.Second, func() error { return w.published(next) })
+	w.eventually(time.Minute, func() error { return w.published(next) })
 	w.holds(2*time.Second, func() error { return w.published(next) }) // until kubelets have seen it
 	w.startNarrow()
 	w.drained(w.before)
@@ -128,16 +129,9 @@ func (w *world) publishNext() string {
 	spec["secretName"] = next.GetName()
 	next.Object["spec"] = spec
 	w.check(w.Client.Create(w.Context(), next))
-	var added string
-	w.eventually(30*time.Second, func() error {
-		published, err := w.Published(w.Context())
-		for _, anchor := range published {
-			if anchor != w.before && anchor != w.Foreign() {
-				added = anchor
-				return nil
-			}
-		}
-		return fmt.Errorf("the next anchor is not published: %s (%v)", published, err)
-	})
+	certificate, err := linkerd.Settled(w.Context(), w.Client, client.ObjectKeyFromObject(next))
+	w.check(err)
+	added := identity.Fingerprint(certificate.Raw)
+	w.eventually(time.Minute, func() error { return w.published(w.before, added) })
 	return added
 }

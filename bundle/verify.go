@@ -14,8 +14,9 @@ var ErrUnverifiable = errors.New("chain does not verify against the bundle")
 // ParseChain reads a certificate chain from PEM text: the certificate first,
 // then the intermediates above it. Unlike an anchor, a certificate of a chain
 // must be one that Go can parse: it is the subject of a proof. It fails as Parse
-// does, and when the first block is damaged in whatever way: the one behind it, maybe
-// a root, which verifies itself, must not be taken for the certificate.
+// does, and when the first block of a certificate is damaged or has lost its first
+// line: the one behind it, maybe a root, which verifies itself, must not be taken for
+// the certificate.
 func ParseChain(text []byte) ([]*x509.Certificate, error) {
 	if len(text) > MaxBytes {
 		return nil, fmt.Errorf("reading a chain of %d bytes: %w: at most %d bytes are read", len(text), ErrTooLarge, MaxBytes)

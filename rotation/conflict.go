@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -11,6 +12,11 @@ import (
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
+
+// older orders MeshTrusts by age, and by name where two are of one second.
+func older(a, b v1alpha1.MeshTrust) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+}
 
 // rival returns the name of the MeshTrust among the older ones that claims the
 // same pods. Meshes of the Generic profile are told apart by their names;

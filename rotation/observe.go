@@ -38,8 +38,6 @@ type observation struct {
 	stampOrder     stampOrder
 	// runs are the mesh's AnchorRotations, the oldest first.
 	runs []v1alpha1.AnchorRotation
-	// claimed says what of that which the mesh would rotate an older MeshTrust does.
-	claimed string
 	// unfit counts the pods, exempt ones included, that do not provably trust
 	// the whole bundle.
 	unfit int
@@ -66,11 +64,6 @@ func (r *Reconciler) observe(ctx context.Context, mt *v1alpha1.MeshTrust, now ti
 	if o.runs, err = r.runs(ctx, mt); err != nil {
 		return nil, "", err
 	}
-	all, err := r.list(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	o.claimed = anchorrotation.Claimed(all, mt)
 	r.record(mt, o, now)
 	history := historyOf(&mt.Status, o.bundle, now)
 	owners, ok := r.inventory.Workloads(mt.Name, inventory.Question{Current: o.current, History: history, Now: now})
@@ -141,7 +134,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	s := &surveyor{
 		underway: underway(state),
 		reader:   owner.Reader{Cached: r.client, Live: r.live, Mesh: &o.mesh, Operators: policy.Operators, Mapper: r.client.RESTMapper()},
-		policy:   policy, waves: waves, early: switchedEarly(o.runs, mt.Status.Issuer, now),
+		policy:   policy, waves: waves,
 		current: o.current, restart: o.restart(now), now: now, broken: map[*mesh.Trust]bool{}, renewals: map[*mesh.Trust]bool{}, revisions: map[rollout.Key]string{},
 	}
 	if s.namespaces, s.nodes, err = r.surroundings(ctx); err != nil {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/mesh"
-	"github.com/reanchor/reanchor/rotation/anchorrotation"
 	"github.com/reanchor/reanchor/rotation/inventory"
 	"github.com/reanchor/reanchor/rotation/published"
 	"github.com/reanchor/reanchor/rotation/record"
@@ -210,7 +209,7 @@ func (r *Reconciler) list(ctx context.Context) ([]v1alpha1.MeshTrust, error) {
 	if err := r.client.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("listing MeshTrusts: %w", err)
 	}
-	slices.SortFunc(list.Items, anchorrotation.Older)
+	slices.SortFunc(list.Items, older)
 	return list.Items, nil
 }
 

@@ -53,25 +53,6 @@ func TestNamespacesBelongToWaves(t *testing.T) {
 	}
 }
 
-func TestAMeshWhoseAnchorAnotherRotatesIsNotReady(t *testing.T) {
-	fine := condition(v1alpha1.ConditionConverged, true, v1alpha1.Converged, "")
-	expired := condition(v1alpha1.ConditionBundleValid, false, v1alpha1.BundleExpired, "")
-	for name, c := range map[string]struct {
-		claimed string
-		others  []metav1.Condition
-		want    v1alpha1.Reason
-	}{
-		"alone":                          {"", []metav1.Condition{fine}, v1alpha1.Converged},
-		"beside an older one":            {"it is another's", []metav1.Condition{fine}, v1alpha1.Conflict},
-		"what is graver is said instead": {"it is another's", []metav1.Condition{fine, expired}, v1alpha1.BundleExpired},
-	} {
-		got := readyCondition(&observation{claimed: c.claimed}, c.others...)
-		if v1alpha1.Reason(got.Reason) != c.want || (got.Status == metav1.ConditionTrue) != (c.want == v1alpha1.Converged) {
-			t.Errorf("%s: %s, %s", name, got.Status, got.Reason)
-		}
-	}
-}
-
 func TestTheBudgetIsAtLeastOneAndBounded(t *testing.T) {
 	zones := func(string) (*time.Location, error) { return time.UTC, nil }
 	for workloads, want := range map[int]int{0: 1, 1: 1, 9: 1, 11: 2, 100: 10, 100_000: v1alpha1.MaxInProgress} {

@@ -57,20 +57,3 @@ func (s restart) outlived(p inventory.Pod) bool {
 func (s restart) any(w *inventory.Workload) bool {
 	return !s.before.IsZero() || s.unknown && w.ControlPlane && w.Counts.Unknown > 0
 }
-
-// turnBackWithin is how long it is waited for an issuer to be turned back that
-// somebody else has switched. A run does it within seconds; where none can, to roll
-// is what mends the mesh.
-const turnBackWithin = 30 * time.Second
-
-// switchedEarly reports whether somebody else has just switched the issuer: the run
-// has not decided to, and the anchor in use does not verify it any more. The signing
-// services that run skip an issuer of which they lack the anchor. One that starts
-// with the wider bundle would take it up, and sign leaves that no other pod trusts.
-func switchedEarly(runs []v1alpha1.AnchorRotation, issuer *v1alpha1.IssuerStatus, now time.Time) bool {
-	inUse := anchorrotation.InUseBefore(runs)
-	if inUse == "" || issuer == nil || issuer.SignedSince == nil {
-		return false
-	}
-	return !slices.Contains(issuer.VerifiedBy, inUse) && now.Before(issuer.SignedSince.Add(turnBackWithin))
-}

@@ -84,12 +84,10 @@ func stripNode(obj any) (any, error) {
 // reconcileWithin bounds one reconcile. An API server ends a request after a minute;
 // but what lies before it may keep a connection and never answer, and one reconcile
 // would wait without end, with all that come after it. What was decided is stored
-// before it is done, so that one which is cut off is taken up where it was. (A
-// timeout of the client itself would end every watch.)
-const reconcileWithin = 2 * time.Minute
-
-// gateWithin is the same for a rotation, whose gates list all pods of the cluster.
-const gateWithin = 10 * time.Minute
+// before it is done, so that one which is cut off is taken up where it was. It is
+// long, since gates list all pods of a cluster, and a look reads what is not cached
+// one by one. (A timeout of the client itself would end every watch.)
+const reconcileWithin = 10 * time.Minute
 
 // Setup adds the controllers to the manager.
 func Setup(mgr manager.Manager, o Options) error {
@@ -124,7 +122,7 @@ func Setup(mgr manager.Manager, o Options) error {
 		return err
 	}
 	err = anchorrotation.Setup(mgr, anchorrotation.Options{
-		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock, Within: gateWithin,
+		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock, Within: reconcileWithin,
 	})
 	if err != nil {
 		return err

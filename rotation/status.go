@@ -230,9 +230,6 @@ func readyCondition(o *observation, others ...metav1.Condition) metav1.Condition
 			return metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
 		}
 	}
-	if o.claimed != "" {
-		return condition(v1alpha1.ConditionReady, false, v1alpha1.Conflict, o.claimed)
-	}
 	if o.unknown > 0 {
 		return condition(v1alpha1.ConditionReady, true, v1alpha1.TrustUnknown, fmt.Sprintf(
 			"nothing is stale, but what %d pods trust cannot be told, since they started under a bundle that was not observed; restart them once", o.unknown))

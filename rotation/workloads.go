@@ -30,9 +30,7 @@ type surveyor struct {
 	known     bool
 	current   bundle.Set
 	restart   restart
-	// early says that the issuer is about to be turned back; see switchedEarly.
-	early bool
-	now   time.Time
+	now       time.Time
 	// memory is the controller's of its own writes.
 	memory remembered
 
@@ -94,7 +92,7 @@ func (s *surveyor) podless(ctx context.Context, seen []rollout.Workload) ([]roll
 func (s *surveyor) one(ctx context.Context, w *inventory.Workload) ([]rollout.Workload, error) {
 	key := rollout.Key(w.Key)
 	_, named := s.underway[key]
-	quiet := idle(w) && !s.restart.any(w) && !named && !s.stirs(w)
+	quiet := idle(w) && !s.restart.any(w) && !named
 	if quiet && s.readLive(key) {
 		return []rollout.Workload{s.summary(owner.Owner{Spec: rollout.OwnerSpec{Key: key, Found: true}}, w)}, nil
 	}
@@ -130,14 +128,6 @@ func (s *surveyor) orphans(ctx context.Context, key rollout.Key, pods []inventor
 // idle reports whether no pod of the workload calls for anything: most do not,
 // and then their number is all that matters.
 func idle(w *inventory.Workload) bool { return w.Counts.Stale() == 0 && w.Counts.Retired == 0 }
-
-// stirs reports whether an Argo Rollout with nothing to be replaced may all the same
-// be in flight, and count in the budget: one of its pods ends, or came so lately
-// that the planner would not take its rollout for halted. So reads follow changes
-// here, too.
-func (s *surveyor) stirs(w *inventory.Workload) bool {
-	return rollout.Key(w.Key).BuiltIn() == "Rollout" && (w.Terminating > 0 || s.now.Before(w.NewestPod.Add(s.policy.ProgressDeadline)))
-}
 
 // readLive reports whether owners of the kind are not cached: they are read
 // only when their pods call for it, so that reads follow changes.
@@ -207,18 +197,8 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 	w.RenewalOnly = renewals && len(w.StalePods) > 0
 	spec := o.Spec
 	spec.RunsToEnd = w.RunsToEnd
-	w.Verb, w.Block = s.verbFor(spec, w.Wave)
+	w.Verb, w.Block = rollout.VerbFor(spec, s.policy)
 	return w
-}
-
-// verbFor returns how the pods of an owner are replaced, and why not now.
-func (s *surveyor) verbFor(o rollout.OwnerSpec, wave int) (v1alpha1.Verb, rollout.Hold) {
-	verb, hold := rollout.VerbFor(o, s.policy)
-	if s.early && wave == 0 && hold.Reason == "" {
-		hold = rollout.Hold{Reason: v1alpha1.SwitchedTooEarly,
-			Message: "somebody has just switched the issuer: a signing service that starts now would use it, so it is waited for a moment until that is turned back"}
-	}
-	return verb, hold
 }
 
 // begin describes what follows from the owner alone.

@@ -49,8 +49,7 @@ const (
 	// ProfileUnsupported says that this version does not know how members of
 	// the profile hold their anchors.
 	ProfileUnsupported Reason = "ProfileUnsupported"
-	// Conflict says that an older MeshTrust claims the same pods, or rotates the
-	// same anchor.
+	// Conflict says that an older MeshTrust claims the same pods.
 	Conflict Reason = "Conflict"
 	// StampOrder says that an injector's webhook runs after the stamp.
 	StampOrder Reason = "StampOrder"

@@ -93,8 +93,8 @@ type RotationSpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	LeafLifetime *metav1.Duration `json:"leafLifetime,omitempty"`
-	// maxCarryOver is how many earlier own anchors the bundle may hold beside
-	// the newest (1).
+	// maxCarryOver is how many earlier own anchors may be needed in the bundle
+	// beside the newest (1).
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 10",message="write a count from 1 to 10: without a carried-over anchor a rotation breaks handshakes"
 	MaxCarryOver *int32 `json:"maxCarryOver,omitempty"`

@@ -63,18 +63,5 @@ func RestartBefore(spec *v1alpha1.MeshTrustSpec, runs []v1alpha1.AnchorRotation,
 	return lifecycle.RestartBefore(&state, policyOf(spec), now)
 }
 
-// InUseBefore returns the fingerprint of the anchor in use that the run in force
-// replaces, as long as that run has not decided to switch the issuer; "" otherwise.
-func InUseBefore(runs []v1alpha1.AnchorRotation) string {
-	run := oldestActive(runs)
-	if run == nil || run.Status.FromAnchor == nil {
-		return ""
-	}
-	if s := &run.Status; s.Path != v1alpha1.PathRotate || s.SwitchIntendedAt != nil || s.AbortedFrom != "" {
-		return ""
-	}
-	return run.Status.FromAnchor.Fingerprint
-}
-
 // Active reports whether a run of the mesh is under way.
 func Active(runs []v1alpha1.AnchorRotation) bool { return oldestActive(runs) != nil }

@@ -49,6 +49,9 @@ func (r *Reconciler) observeRun(ctx context.Context, w *world) error {
 		if f.Checks.Missing, err = r.missing(ctx, w.mt); err != nil {
 			return err
 		}
+		if f.Checks.Shared, err = r.shared(ctx, w); err != nil {
+			return err
+		}
 	}
 	if len(w.run.Spec.Acknowledge) > 0 && r.ServerTime != nil {
 		if f.Read.ServerTime, err = r.ServerTime(ctx); err != nil {

@@ -70,9 +70,6 @@ func (r *Reconciler) look(ctx context.Context, name string, live bool) (*world, 
 	if w.pending, w.refused = unready(&mt); w.pending != "" || w.refused != "" {
 		return w, nil
 	}
-	if w.refused, err = r.claimed(ctx, &mt); err != nil || w.refused != "" {
-		return w, err
-	}
 	w.facts.Read = lifecycle.Read{Live: live, StartedAt: started}
 	return w, r.observe(ctx, w)
 }

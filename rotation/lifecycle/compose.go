@@ -19,9 +19,16 @@ type Composition struct {
 	// Newest is not counted as carried over.
 	Newest bundle.Fingerprint
 	// MaxCarryOver bounds the other own anchors that are needed and have not
-	// expired. What is there and not needed leaves with the next Narrow.
+	// expired. What is there and not needed leaves with the next Narrow; of those
+	// there may be spareAnchors.
 	MaxCarryOver int
 }
+
+// spareAnchors is how many own anchors that nothing needs a bundle may hold while
+// others are added: what was issued twice, or renewed by somebody, before it signed
+// anything. Whoever keeps renewing must not widen the bundle for ever, and have
+// every pod rolled each time.
+const spareAnchors = 3
 
 // Compose returns the bundle to write. Foreign anchors are kept, whatever they
 // are; own ones are kept unless they expired and nothing needs them. When more
@@ -29,13 +36,23 @@ type Composition struct {
 func Compose(c Composition, now time.Time) (bundle.Set, Hold) {
 	idle := c.Present.Intersect(c.Own).ExpiredAt(now).Minus(c.Needed)
 	set := c.Present.Union(c.Needed).Minus(idle).Minus(c.Drop.Intersect(c.Own))
-	carried := 0
-	for _, a := range set.Intersect(c.Needed).ValidAt(now).Anchors() {
-		if a.Fingerprint != c.Newest {
+	carried, spare := 0, 0
+	for _, a := range set.Intersect(c.Own).ValidAt(now).Anchors() {
+		switch {
+		case a.Fingerprint == c.Newest:
+		case c.Needed.Contains(a.Fingerprint):
 			carried++
+		default:
+			spare++
 		}
 	}
-	if carried > c.MaxCarryOver && !c.Present.ContainsAll(set) {
+	switch {
+	case c.Present.ContainsAll(set):
+		return set, Hold{}
+	case spare > spareAnchors && !c.Present.Contains(c.Newest):
+		return c.Present, Hold{v1alpha1.CarryOverExceeded, fmt.Sprintf(
+			"the bundle holds %d anchors that were renewed before they signed anything, and would get another; find out who keeps renewing", spare)}
+	case carried > c.MaxCarryOver:
 		return c.Present, Hold{v1alpha1.CarryOverExceeded, fmt.Sprintf(
 			"%d earlier anchors are needed in the bundle, spec.rotation.maxCarryOver allows %d; raise it, or let the rotation that needs them end", carried, c.MaxCarryOver)}
 	}

@@ -236,6 +236,8 @@ type Checks struct {
 	BundleFault string
 	// TemplateFault says what is wrong with the template of the next anchor.
 	TemplateFault string
+	// Shared says what the rotation would replace of another mesh as well.
+	Shared string
 	// OtherRun names an older active rotation of the same mesh.
 	OtherRun string
 	// External names what outside this cluster trusts these anchors: Link and

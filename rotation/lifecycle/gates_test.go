@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"crypto/x509"
+	"fmt"
 	"testing"
 	"time"
 
@@ -105,6 +106,10 @@ func TestCompose(t *testing.T) {
 	expired := anchorOf(bundletest.NewRoot(t, "expired", bundletest.From(now.Add(-2*time.Hour), time.Hour)))
 	expiredForeign := anchorOf(bundletest.NewRoot(t, "ef", bundletest.From(now.Add(-2*time.Hour), time.Hour)))
 	own := set(x.a, x.b, expired)
+	spares := []bundle.Anchor{x.a}
+	for i := range 4 {
+		spares = append(spares, anchorOf(bundletest.NewRoot(t, fmt.Sprint("spare", i), bundletest.From(now.Add(-time.Hour), 2*time.Hour))))
+	}
 	for name, c := range map[string]struct {
 		in   lifecycle.Composition
 		want bundle.Set
@@ -124,6 +129,11 @@ func TestCompose(t *testing.T) {
 			lifecycle.Composition{Present: set(x.a), Own: own, Needed: set(x.a, x.b), Newest: x.b.Fingerprint}, set(x.a), true},
 		"what is there and not needed counts for nothing": {
 			lifecycle.Composition{Present: set(x.a, x.b), Own: set(x.a, x.b, x.c), Needed: set(x.a, x.c), Newest: x.c.Fingerprint, MaxCarryOver: 1}, set(x.a, x.b, x.c), false},
+		"but not for ever": {
+			lifecycle.Composition{Present: set(spares...), Own: set(spares...).Union(set(x.c)), Needed: set(x.a, x.c), Newest: x.c.Fingerprint, MaxCarryOver: 1}, set(spares...), true},
+		"one that vanished comes back beside them": {
+			lifecycle.Composition{Present: set(append(spares[1:], x.c)...), Own: set(spares...).Union(set(x.c)), Needed: set(x.a, x.c), Newest: x.c.Fingerprint, MaxCarryOver: 1},
+			set(spares...).Union(set(x.c)), false},
 		"what is there already is not held for": {
 			lifecycle.Composition{Present: set(x.a, x.b), Own: own, Newest: x.b.Fingerprint}, set(x.a, x.b), false},
 	} {

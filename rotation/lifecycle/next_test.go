@@ -195,6 +195,18 @@ func TestNext(t *testing.T) {
 			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Checks.Missing = "get x" },
 			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.PermissionMissing, Blocked: true},
 		},
+		"what is another mesh's too blocks Preflight": {
+			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Checks.Shared = "the ClusterIssuer is another's too" },
+			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.InvalidSpec, Blocked: true},
+		},
+		"but not what has begun": {
+			func(x *fixture) {
+				x.begin(v1alpha1.PhaseWiden)
+				x.Run.State = lifecycle.State{Phase: v1alpha1.PhasePreflight, Path: v1alpha1.PathRotate, Steps: []lifecycle.Step{{Phase: v1alpha1.PhasePreflight, StartedAt: now}}}
+				x.Checks.Shared = "the ClusterIssuer is another's too"
+			},
+			outcome{Phase: v1alpha1.PhaseWiden, Reason: v1alpha1.WaitingForBundle},
+		},
 		"a bundle that others write blocks Preflight": {
 			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Checks.BundleFault = "helm owns it" },
 			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.BundleNotOurs, Blocked: true},

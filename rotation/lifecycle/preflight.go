@@ -65,6 +65,8 @@ func (p *planner) hindered() Hold {
 		return Hold{v1alpha1.BundleNotOurs, f.Checks.BundleFault}
 	case f.midway():
 		return p.inFlight() // nothing is to be issued from a template
+	case f.Checks.Shared != "":
+		return Hold{v1alpha1.InvalidSpec, f.Checks.Shared}
 	case f.Checks.TemplateFault != "" && !f.Policy.inPlace():
 		return Hold{v1alpha1.TemplateInvalid, f.Checks.TemplateFault}
 	default:

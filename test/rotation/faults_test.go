@@ -13,7 +13,7 @@ import (
 func renewedTwice(t *testing.T) {
 	w := newWorld(t, small("renewed-twice"), nil)
 	w.rotate()
-	w.awaitPhase(time.Minute, v1alpha1.PhaseRolling)
+	w.awaitPhase(long, v1alpha1.PhaseRolling)
 	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
 	w.complete(long)
 	w.unharmed()
@@ -29,11 +29,13 @@ func renewedTwice(t *testing.T) {
 func stoppedReloading(t *testing.T) {
 	o := small("stopped-reloading")
 	o.Times.File = 15 * time.Second // it signs for so long at least before it may be restarted
-	w := newWorld(t, o, nil)
-	w.rotate()
-	w.awaitPhase(3*time.Minute, v1alpha1.PhaseSwitchIssuer)
+	// The issuer is switched when the replica is deaf, and not before.
+	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.ExternalTrust = true })
+	w.rotate(v1alpha1.GateNarrow)
+	w.awaitApproval(v1alpha1.PhaseSwitchIssuer, v1alpha1.GateSwitchIssuer)
 	old, deaf := w.issuer(), w.Identity.Replicas()[0]
 	w.check(w.Identity.StopReloading(deaf.Number))
+	w.approve(v1alpha1.GateSwitchIssuer)
 	w.signsOn(deaf.Pod, old)
 	w.startNarrow()
 	w.complete(long)

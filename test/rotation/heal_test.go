@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -35,24 +36,35 @@ func heals() []scenario {
 	}
 }
 
-// toAnchor waits until the run's new anchor is issued, and returns what is on
-// record of it.
+// toAnchor waits until the run's new anchor is issued for good, and returns what is
+// on record of it.
 func (w *world) toAnchor() v1alpha1.RotationCertificate {
 	w.Helper()
-	w.awaitPhase(2*time.Minute, v1alpha1.PhaseWiden)
-	run, err := w.run(w.Context())
-	w.check(err)
-	if run.Status.ToAnchor == nil || run.Status.ToAnchor.Fingerprint == "" {
-		w.Fatal("the run has no new anchor in Widen")
-	}
-	return *run.Status.ToAnchor
+	w.awaitPhase(long, v1alpha1.PhaseWiden)
+	var to v1alpha1.RotationCertificate
+	w.eventually(time.Minute, func() error {
+		run, err := w.run(w.Context())
+		if err != nil {
+			return err
+		}
+		if run.Status.ToAnchor == nil || run.Status.ToAnchor.CertificateRef == nil {
+			return errors.New("the run does not say what Certificate the new anchor is of")
+		}
+		to = *run.Status.ToAnchor
+		certificate, err := linkerd.Settled(w.Context(), w.Client, client.ObjectKey{Namespace: to.CertificateRef.Namespace, Name: to.CertificateRef.Name})
+		if err == nil && identity.Fingerprint(certificate.Raw) != to.Fingerprint {
+			err = fmt.Errorf("the new anchor on record is %.8s, and its Certificate's is another", to.Fingerprint)
+		}
+		return err
+	})
+	return to
 }
 
 // halfRolled waits until some workloads of the application are rolled, and fails
 // if all are.
 func (w *world) halfRolled() {
 	w.Helper()
-	w.eventually(2*time.Minute, func() error {
+	w.eventually(long, func() error {
 		if done, all := w.rolled(); done == 0 {
 			return fmt.Errorf("none of %d workloads is rolled", all)
 		}
@@ -74,8 +86,8 @@ func unlabelled(t *testing.T) {
 	to := w.toAnchor()
 	w.halfRolled()
 	w.merge("Certificate", w.AnchorKey(), fmt.Sprintf(`{"spec":{"secretTemplate":{"labels":{%q:null}}}}`, v1alpha1.AnchorOfLabel))
-	w.eventually(20*time.Second, w.labelledBack)
-	w.eventually(20*time.Second, func() error { return w.published(w.before, to.Fingerprint) })
+	w.eventually(time.Minute, w.labelledBack)
+	w.eventually(time.Minute, func() error { return w.published(w.before, to.Fingerprint) })
 	w.complete(long)
 	w.unharmed()
 	w.replaced()
@@ -107,8 +119,8 @@ func carried(t *testing.T) {
 		}
 		return nil
 	}
-	w.eventually(20*time.Second, func() error { return holds(w.before) })
-	w.eventually(20*time.Second, func() error { return w.published(w.before, to.Fingerprint) })
+	w.eventually(time.Minute, func() error { return holds(w.before) })
+	w.eventually(time.Minute, func() error { return w.published(w.before, to.Fingerprint) })
 	w.complete(long)
 	w.unharmed()
 	w.replaced()
@@ -151,10 +163,10 @@ func (w *world) suspend(on bool) {
 func editedOut(t *testing.T) {
 	o := smallGenerations("edited-out")
 	o.Writer = v1alpha1.BundleWriterReanchor
-	w := newWorld(t, o, nil)
-	w.rotate()
+	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.ExternalTrust = true })
+	w.rotate(v1alpha1.GateNarrow)
 	to := w.toAnchor()
-	w.awaitPhase(2*time.Minute, v1alpha1.PhaseSwitchIssuer)
+	w.awaitApproval(v1alpha1.PhaseSwitchIssuer, v1alpha1.GateSwitchIssuer)
 	w.suspend(true)
 	var cm corev1.ConfigMap
 	w.check(w.Client.Get(t.Context(), w.BundleKey(), &cm))
@@ -162,8 +174,9 @@ func editedOut(t *testing.T) {
 	w.check(w.Client.Update(t.Context(), &cm, client.FieldOwner("kubectl-edit")))
 	w.check(w.published(to.Fingerprint))
 	w.suspend(false)
-	w.eventually(20*time.Second, func() error { return w.published(w.before, to.Fingerprint) })
+	w.eventually(time.Minute, func() error { return w.published(w.before, to.Fingerprint) })
 	w.check(w.unswitched())
+	w.approve(v1alpha1.GateSwitchIssuer)
 	w.complete(long)
 	w.rotated()
 }
@@ -197,7 +210,7 @@ func pointedTooEarly(t *testing.T) {
 	w.halfRolled()
 	old, issuer := w.signsNext(), w.issuer()
 	w.point(to.SecretName)
-	w.eventually(20*time.Second, func() error {
+	w.eventually(time.Minute, func() error {
 		if now := w.signsNext(); now != old {
 			return fmt.Errorf("Secret %s would sign the next issuer, want %s", now, old)
 		}
@@ -206,6 +219,7 @@ func pointedTooEarly(t *testing.T) {
 	if w.issuer() != issuer {
 		t.Error("the issuer was renewed meanwhile: the test shows nothing")
 	}
+	w.pointed()
 	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
 	w.check(w.unswitched())
 	w.unharmed()
@@ -284,7 +298,7 @@ func (w *world) reissue(lifetime, policy string) {
 	w.Helper()
 	before := w.issuer()
 	w.merge("Certificate", w.IssuerKey(), fmt.Sprintf(`{"spec":{"duration":%q,"renewBefore":"1s","renewal":{"policy":%q}}}`, lifetime, policy))
-	w.eventually(30*time.Second, func() error {
+	w.eventually(time.Minute, func() error {
 		if w.issuer() == before {
 			return fmt.Errorf("the issuer is the one from before")
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/go-logr/logr"
@@ -40,7 +41,7 @@ func TestTheDemoOnACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := Options{Kubeconfig: l.Kubeconfig(), Image: "pause", Root: "../../.."}
-	before := everything(t, c)
+	before := atRest(t, c)
 
 	t.Run("without --yes it says what it would create, and creates nothing", func(t *testing.T) {
 		var out bytes.Buffer
@@ -87,7 +88,7 @@ func TestTheDemoOnACluster(t *testing.T) {
 		if err := c.Create(t.Context(), foreign); err != nil {
 			t.Fatal(err)
 		}
-		mine := everything(t, c)
+		mine := atRest(t, c)
 		var out bytes.Buffer
 		if err := Run(t.Context(), options, &out); err == nil || !strings.Contains(err.Error(), appNamespace+" is there already") {
 			t.Errorf("the error is %v", err)
@@ -115,6 +116,22 @@ func (w *interrupted) Write(p []byte) (int, error) {
 		w.do()
 	}
 	return w.Buffer.Write(p)
+}
+
+// atRest is everything once nothing more comes: a cluster that has just begun makes
+// namespaces, and ConfigMaps and service accounts in each, on its own.
+func atRest(t *testing.T, c client.Client) []string {
+	t.Helper()
+	last, since := everything(t, c), time.Now()
+	for end := time.Now().Add(time.Minute); time.Since(since) < 3*time.Second; time.Sleep(200 * time.Millisecond) {
+		if now := everything(t, c); !slices.Equal(now, last) {
+			last, since = now, time.Now()
+		}
+		if time.Now().After(end) {
+			t.Fatal("a cluster that nobody uses does not come to rest")
+		}
+	}
+	return last
 }
 
 // everything is the names of all objects of the kinds that the demo creates.

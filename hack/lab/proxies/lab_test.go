@@ -59,7 +59,7 @@ func startMesh(t *testing.T) mesh {
 	})
 	check(t, err)
 	t.Cleanup(m.identity.Stop)
-	m.proxies, err = proxies.Start(t.Context(), l.Config(), proxies.Options{Identity: m.identity, Kubelet: k})
+	m.proxies, err = proxies.Start(t.Context(), l.Config(), proxies.Options{Identity: m.identity, Kubelet: k, Rate: 100})
 	check(t, err)
 	t.Cleanup(m.proxies.Stop)
 	return m

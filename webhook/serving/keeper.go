@@ -34,8 +34,8 @@ type Options struct {
 	Dir string
 	// OnSwitch is called with the end of each certificate that comes into use.
 	OnSwitch func(notAfter time.Time)
-	// OnStamp is called with whether API servers reach this replica to stamp, when
-	// that is first known and whenever it changes.
+	// OnStamp is called with whether API servers would believe this replica when they
+	// ask it to stamp, when that is first known and whenever it changes.
 	OnStamp func(reached bool)
 }
 

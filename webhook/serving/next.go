@@ -224,7 +224,7 @@ func external(f Facts, p Policy, now time.Time) Decision {
 	return d.reached(f, p, now)
 }
 
-// reached adds whether API servers reach what is served.
+// reached adds whether API servers would believe what is served.
 func (d Decision) reached(f Facts, p Policy, now time.Time) Decision {
 	d.NotReady = unreachable(f.Registered.Validating, p, d.Serve, now)
 	d.Unstamped = unreachable(f.Registered.Mutating, p, d.Serve, now)

@@ -196,7 +196,10 @@ func TestNext(t *testing.T) {
 			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.PermissionMissing, Blocked: true},
 		},
 		"what is another mesh's too blocks Preflight": {
-			func(x *fixture) { x.begin(v1alpha1.PhasePreflight); x.Checks.Shared = "the ClusterIssuer is another's too" },
+			func(x *fixture) {
+				x.begin(v1alpha1.PhasePreflight)
+				x.Checks.Shared = "the ClusterIssuer is another's too"
+			},
 			outcome{Phase: v1alpha1.PhasePreflight, Reason: v1alpha1.InvalidSpec, Blocked: true},
 		},
 		"but not what has begun": {

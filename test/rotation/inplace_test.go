@@ -37,7 +37,7 @@ func rescued(t *testing.T) {
 	w.awaitPhase(4*time.Minute, v1alpha1.PhaseWiden)
 	w.notDueAgain()
 	w.eventually(4*time.Minute, w.oldOneSigns)
-	w.awaitBlockers(3*time.Minute, "Pod "+blocker.Namespace+"/"+blocker.Name)
+	w.awaitBlockers(3*time.Minute, "Pod "+blocker.Namespace+"/"+blocker.Name+" "+string(v1alpha1.BarePod))
 	w.unharmed()
 
 	w.check(w.Client.Delete(t.Context(), blocker))

@@ -296,6 +296,7 @@ func switchedTooEarly(t *testing.T, o linkerd.Options) {
 	w.suspend(false)
 	w.eventually(time.Minute, w.unswitched)
 	t.Logf("signed by the old anchor again after %s", time.Since(written).Round(100*time.Millisecond))
+	w.eventually(time.Minute, w.inUse) // the wrong one may reach identity after it was replaced
 	for _, wrong := range early {
 		w.eventually(time.Minute, func() error { return w.gone(wrong) })
 	}
@@ -322,6 +323,20 @@ func switchedTooEarly(t *testing.T, o linkerd.Options) {
 	w.drained(w.before)
 	w.healthyAgain()
 	t.Logf("%d of %d handshakes failed", failed, w.Proxies.Stats().Handshakes)
+}
+
+// inUse is nil when every replica of identity signs with the issuer in its Secret.
+func (w *world) inUse() error {
+	issuer, err := w.Issuer(w.Context())
+	if err != nil {
+		return err
+	}
+	for _, r := range w.Identity.Replicas() {
+		if r.Issuer != issuer {
+			return fmt.Errorf("replica %s signs with %.8s, the issuer is %.8s", r.Pod, r.Issuer, issuer)
+		}
+	}
+	return nil
 }
 
 // The same before anything is rolled, and while nothing may be: each replica of

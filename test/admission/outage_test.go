@@ -262,9 +262,13 @@ func TestALostSecretIsRestoredFromWhatIsServed(t *testing.T) {
 		}
 		return ""
 	})
-	for _, r := range shared.replicas {
-		if err := r.get("/readyz"); err != nil {
-			t.Error(err)
+	// A replica that has not seen yet that a caBundle was repaired is not ready.
+	eventually(t, time.Minute, func() string {
+		for _, r := range shared.replicas {
+			if err := r.get("/readyz"); err != nil {
+				return err.Error()
+			}
 		}
-	}
+		return ""
+	})
 }

@@ -258,7 +258,7 @@ func testColumns(t *testing.T, s server) {
 			[]any{"mesh", "Linkerd", int64(1), "2027-01-15T08:00:00Z", int64(8), int64(2), "Rolling"},
 		},
 		v1alpha1.AnchorRotationKind: {
-			"anr", []string{"Name", "Mesh", "Phase", "Progress", "Reason", "Age"}, []any{"run", "mesh"},
+			"anr", []string{"Name", "Mesh", "Phase", "Progress", "Blocked", "Failed", "Reason", "Age"}, []any{"run", "mesh"},
 		},
 	} {
 		t.Run(kind, func(t *testing.T) {

@@ -112,6 +112,12 @@ const istioProxy = "istio-proxy"
 // Inspect finds.
 func (m *Mesh) Trust(p *Pod, w World) Trust { return m.Resolve(m.Inspect(p), w) }
 
+// SamePods reports whether both meshes have the same pods: meshes of the Generic
+// profile are told apart by their names, those of another by their control plane.
+func (m *Mesh) SamePods(o *Mesh) bool {
+	return m.Profile != Generic && m.Profile == o.Profile && m.Namespace == o.Namespace
+}
+
 // Embeds reports whether a pod template, as a pod, is a member already and holds
 // certificates in a variable that the mesh's processes read: then nothing that its
 // pods pass through on the way can give them others. It looks at nothing else of

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
@@ -19,15 +20,11 @@ func older(a, b v1alpha1.MeshTrust) int {
 }
 
 // rival returns the name of the MeshTrust among the older ones that claims the
-// same pods. Meshes of the Generic profile are told apart by their names;
-// those of another by their control plane.
+// same pods.
 func rival(older []v1alpha1.MeshTrust, mt *v1alpha1.MeshTrust) string {
-	if mt.Spec.Profile == v1alpha1.ProfileGeneric {
-		return ""
-	}
-	spec := mt.EffectiveSpec()
+	mine := mesh.FromMeshTrust(mt)
 	for i := range older {
-		if older[i].Spec.Profile == mt.Spec.Profile && older[i].EffectiveSpec().ControlPlaneNamespace == spec.ControlPlaneNamespace {
+		if other := mesh.FromMeshTrust(&older[i]); other.SamePods(&mine) {
 			return older[i].Name
 		}
 	}

@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/api/equality"
-
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/lifecycle"
 )
 
@@ -18,13 +17,14 @@ func (r *Reconciler) shared(ctx context.Context, w *world) (string, error) {
 	if err := r.Live.List(ctx, &list); err != nil {
 		return "", fmt.Errorf("listing MeshTrusts: %w", err)
 	}
+	mine := mesh.FromMeshTrust(w.mt)
 	for i := range list.Items {
 		other := &list.Items[i]
-		spec := other.EffectiveSpec()
-		same := spec.Profile == v1alpha1.ProfileLinkerd && spec.ControlPlaneNamespace == w.spec.ControlPlaneNamespace
-		if other.Name == w.mt.Name || same || !other.DeletionTimestamp.IsZero() {
+		theirs := mesh.FromMeshTrust(other)
+		if other.Name == w.mt.Name || theirs.SamePods(&mine) || !other.DeletionTimestamp.IsZero() {
 			continue // of two with the same pods the younger does nothing anyhow
 		}
+		spec := other.EffectiveSpec()
 		if what := common(&w.spec, &spec, w.facts.Issuers); what != "" {
 			return fmt.Sprintf("%s is that of MeshTrust %s too, whose pods would not be asked whether they trust the new anchor; give each mesh its own ClusterIssuer and anchor", what, other.Name), nil
 		}
@@ -41,7 +41,7 @@ func common(mine, theirs *v1alpha1.MeshTrustSpec, issuers []lifecycle.Certificat
 	case b == nil:
 	case a.ClusterIssuerName != "" && a.ClusterIssuerName == b.ClusterIssuerName:
 		return "ClusterIssuer " + string(a.ClusterIssuerName)
-	case a.Layout == v1alpha1.LayoutInPlace && b.Layout == v1alpha1.LayoutInPlace && equality.Semantic.DeepEqual(a.AnchorCertificateRef, b.AnchorCertificateRef):
+	case a.Layout == v1alpha1.LayoutInPlace && b.Layout == v1alpha1.LayoutInPlace && *a.AnchorCertificateRef == *b.AnchorCertificateRef: // in place both name one
 		return "Certificate " + a.AnchorCertificateRef.Namespace + "/" + a.AnchorCertificateRef.Name
 	}
 	for i := range issuers {

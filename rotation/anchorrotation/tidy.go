@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -29,7 +30,7 @@ func (r *Reconciler) tidy(ctx context.Context, w *world) error {
 		case err == nil:
 		case run == w.run || w.run == nil:
 			failed = errors.Join(failed, err)
-		default:
+		case !apierrors.IsConflict(err): // after one it is looked at again anyhow
 			log.FromContext(ctx).Error(err, "a run that is not in force cannot be put in order", "anchorRotation", run.Name)
 		}
 	}
@@ -158,10 +159,7 @@ func (r *Reconciler) missing(ctx context.Context, mt *v1alpha1.MeshTrust) (strin
 			return "", fmt.Errorf("asking for the rights that a rotation needs: %w", err)
 		}
 	}
-	switch {
-	case missing.Advice == "":
-		r.lacking.forget(mt.Name)
-	case !known:
+	if !known && missing.Advice != "" {
 		r.lacking.set(mt.Name, missing, r.Clock.Now())
 	}
 	if r.Reporter.lacks(mt.Name, missing.YAML) {
@@ -180,6 +178,7 @@ const leftMidway = "; what it holds back stays held back, and an issuer that doe
 // orphaned lets the runs go of a MeshTrust that is gone or has no spec.rotation.
 func (r *Reconciler) orphaned(ctx context.Context, w *world, mesh string) error {
 	r.pacer.forget(mesh)
+	r.lacking.forget(mesh)
 	why := "there is no MeshTrust " + mesh + " with a spec.rotation; create it, or delete this AnchorRotation"
 	if run := oldestActive(w.runs); run != nil && run.DeletionTimestamp.IsZero() {
 		r.Reporter.waits(mesh, run, v1alpha1.InvalidSpec)

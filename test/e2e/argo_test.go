@@ -45,6 +45,7 @@ spec:
               restartAt: {type: string, format: date-time}
               selector: {type: object, x-kubernetes-preserve-unknown-fields: true}
               template: {type: object, x-kubernetes-preserve-unknown-fields: true}
+              workloadRef: {type: object, x-kubernetes-preserve-unknown-fields: true}
           status:
             type: object
             properties:

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -141,6 +142,40 @@ func TestTheControllersTokenChangesNoPodTemplate(t *testing.T) {
 			changed := d.DeepCopy()
 			tc.change(&changed.Spec.Template, changed.Spec.Replicas)
 			judged(t, who, d, changed, tc.refused)
+		})
+	}
+}
+
+// An Argo Rollout may name a Deployment whose template it takes.
+func TestTheControllersTokenGivesARolloutNoOtherTemplate(t *testing.T) {
+	t.Parallel()
+	customKind(t, argoRollout, argoCRD)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "policies-rollouts"}}
+	create(t, ns)
+	t.Cleanup(func() { env.client.Delete(context.Background(), ns) })
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+		"replicas": int64(0), "workloadRef": map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
+	}}}
+	u.SetGroupVersionKind(argoRollout)
+	u.SetNamespace(ns.Name)
+	u.SetName("shop")
+	create(t, u)
+	who := thief(t)
+	for change, tc := range map[string]struct {
+		value   any
+		path    []string
+		refused string
+	}{
+		"another Deployment's": {"mine", []string{"spec", "workloadRef", "name"}, onlyRestart},
+		"more pods":            {int64(100), []string{"spec", "replicas"}, onlyRestart},
+		"a restart":            {"2030-01-01T00:00:00Z", []string{"spec", "restartAt"}, ""},
+	} {
+		t.Run(change, func(t *testing.T) {
+			changed := u.DeepCopy()
+			if err := unstructured.SetNestedField(changed.Object, tc.value, tc.path...); err != nil {
+				t.Fatal(err)
+			}
+			judged(t, who, u, changed, tc.refused)
 		})
 	}
 }

@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -43,20 +44,35 @@ func (m *unstarted) controllers() (out []reconcile.Reconciler) {
 	return out
 }
 
-// An API server that keeps a connection and never answers must not hold a worker
-// for ever.
-func TestEveryReconcileEndsInTime(t *testing.T) {
+// setUp adds the controllers to a manager that is never started, and whose clients
+// answer as calls do.
+func setUp(t *testing.T, calls interceptor.Funcs) *unstarted {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
-	skip := true
+	skip := true // both tests of this package name the same controllers
 	inner, err := ctrl.NewManager(&rest.Config{Host: "https://127.0.0.1:1"}, ctrl.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	metrics, err := NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mgr := &unstarted{Manager: inner, client: interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).Build(), calls)}
+	if err := Setup(mgr, Options{Namespace: "reanchor-system", ProbeNamespace: "probe", Metrics: metrics, Zones: time.LoadLocation, Clock: clock.RealClock{}}); err != nil {
+		t.Fatal(err)
+	}
+	return mgr
+}
+
+// An API server that keeps a connection and never answers must not hold a worker
+// for ever.
+func TestEveryReconcileEndsInTime(t *testing.T) {
 	var ends []time.Duration
 	unanswered := func(ctx context.Context) error {
 		if end, ok := ctx.Deadline(); ok {
@@ -64,22 +80,14 @@ func TestEveryReconcileEndsInTime(t *testing.T) {
 		}
 		return errors.New("no answer")
 	}
-	mgr := &unstarted{Manager: inner, client: interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).Build(), interceptor.Funcs{
+	all := setUp(t, interceptor.Funcs{
 		Get: func(ctx context.Context, _ client.WithWatch, _ client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
 			return unanswered(ctx)
 		},
 		List: func(ctx context.Context, _ client.WithWatch, _ client.ObjectList, _ ...client.ListOption) error {
 			return unanswered(ctx)
 		},
-	})}
-	metrics, err := NewMetrics(prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Setup(mgr, Options{Namespace: "reanchor-system", ProbeNamespace: "probe", Metrics: metrics, Zones: time.LoadLocation, Clock: clock.RealClock{}}); err != nil {
-		t.Fatal(err)
-	}
-	all := mgr.controllers()
+	}).controllers()
 	for _, c := range all {
 		if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: "linkerd"}}); err == nil {
 			t.Error("it does not ask the API server")
@@ -92,5 +100,26 @@ func TestEveryReconcileEndsInTime(t *testing.T) {
 		if end > 10*time.Minute {
 			t.Errorf("one ends after %s", end)
 		}
+	}
+}
+
+// A controller that gave up waiting for the first list of a large cluster would end
+// the process, and with it the list.
+func TestNoControllerGivesUpTheFirstList(t *testing.T) {
+	controllers := 0
+	for _, r := range setUp(t, interceptor.Funcs{}).added {
+		value := reflect.Indirect(reflect.ValueOf(r))
+		if value.Kind() != reflect.Struct {
+			continue
+		}
+		if within := value.FieldByName("CacheSyncTimeout"); within.IsValid() {
+			controllers++
+			if within.Interface().(time.Duration) < 365*24*time.Hour {
+				t.Errorf("a controller waits for %s", within)
+			}
+		}
+	}
+	if controllers != 3 {
+		t.Errorf("%d controllers, want MeshTrusts, AnchorRotations and opt-outs", controllers)
 	}
 }

@@ -110,6 +110,15 @@ func (x *fixture) begin(phase v1alpha1.Phase) {
 	}
 }
 
+// parked is a mesh in place whose issuer the kept copy of A signs, by whoever left
+// that token on the pointer.
+func (x *fixture) parked(token string) {
+	x.inPlace()
+	x.Anchors[0].Issued = &x.b
+	x.keep()
+	x.Pointer.SecretName, x.Pointer.Token = "mesh-anchor-kept", token
+}
+
 // reissued has the run's generation hold C, which nothing else has yet.
 func (x *fixture) reissued() {
 	x.Run.State.To.Certificate = x.Anchors[1].Ref

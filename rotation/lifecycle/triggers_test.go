@@ -52,33 +52,13 @@ func TestOpen(t *testing.T) {
 				x.Issuers[0].SignedBy, x.Bundle.Set = set(x.b), set(x.a, x.b)
 			}, v1alpha1.TriggerObserved, ""},
 		"a mesh that was led back in place is left there": {
-			func(x *fixture, _ *lifecycle.Opening) {
-				x.inPlace()
-				x.Anchors[0].Issued = &x.b
-				x.keep()
-				x.Pointer.SecretName = "mesh-anchor-kept"
-			}, "", ""},
+			func(x *fixture, _ *lifecycle.Opening) { x.parked("") }, "", ""},
 		"also where that left a renewal of the issuer to the copy": {
-			func(x *fixture, _ *lifecycle.Opening) {
-				x.inPlace()
-				x.Anchors[0].Issued = &x.b
-				x.keep()
-				x.Pointer.SecretName, x.Pointer.Token = "mesh-anchor-kept", "run-uid.back."+x.a.Fingerprint.Short()
-			}, "", ""},
+			func(x *fixture, _ *lifecycle.Opening) { x.parked("run-uid.back." + x.a.Fingerprint.Short()) }, "", ""},
 		"one that somebody pointed at the copy by hand is left there": {
-			func(x *fixture, _ *lifecycle.Opening) {
-				x.inPlace()
-				x.Anchors[0].Issued = &x.b
-				x.keep()
-				x.Pointer.SecretName, x.Pointer.Token = "mesh-anchor-kept", "run-uid.to."+x.b.Fingerprint.Short()
-			}, "", ""},
+			func(x *fixture, _ *lifecycle.Opening) { x.parked("run-uid.to." + x.b.Fingerprint.Short()) }, "", ""},
 		"one whose run was deleted after the old anchor had signed once more goes on": {
-			func(x *fixture, _ *lifecycle.Opening) {
-				x.inPlace()
-				x.Anchors[0].Issued = &x.b
-				x.keep()
-				x.Pointer.SecretName, x.Pointer.Token = "mesh-anchor-kept", "run-uid.to."+x.a.Fingerprint.Short()
-			}, v1alpha1.TriggerObserved, ""},
+			func(x *fixture, _ *lifecycle.Opening) { x.parked("run-uid.to." + x.a.Fingerprint.Short()) }, v1alpha1.TriggerObserved, ""},
 		"a foreign anchor is no trigger": {
 			func(x *fixture, _ *lifecycle.Opening) { x.foreign.NotAfter = now.Add(time.Minute) }, "", ""},
 		"an expired anchor is repaired": {

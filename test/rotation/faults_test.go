@@ -24,8 +24,9 @@ func renewedTwice(t *testing.T) {
 }
 
 // A replica's file watcher has left its loop for good: it signs with the old
-// issuer for ever. The rotation restarts it before it drops the old anchor, and
-// waits until the leaves have ended that it has given out meanwhile.
+// issuer for ever, and the other sees the new one late. The rotation restarts both
+// before it drops the old anchor, and waits until the leaves have ended that were
+// given out meanwhile.
 func stoppedReloading(t *testing.T) {
 	o := small("stopped-reloading")
 	o.Times.File = 15 * time.Second // it signs for so long at least before it may be restarted
@@ -33,8 +34,10 @@ func stoppedReloading(t *testing.T) {
 	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.ExternalTrust = true })
 	w.rotate(v1alpha1.GateNarrow)
 	w.awaitApproval(v1alpha1.PhaseSwitchIssuer, v1alpha1.GateSwitchIssuer)
-	old, deaf := w.issuer(), w.Identity.Replicas()[0]
+	replicas, old := w.Identity.Replicas(), w.issuer()
+	deaf, late := replicas[0], replicas[1]
 	w.check(w.Identity.StopReloading(deaf.Number))
+	w.Identity.SetLag(late.Number, 6*time.Second) // within what file propagation allows
 	w.approve(v1alpha1.GateSwitchIssuer)
 	w.signsOn(deaf.Pod, old)
 	w.startNarrow()

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -51,9 +49,8 @@ func deleted(t *testing.T) {
 	w.rotated()
 }
 
-// queued: three runs at once. The first is suspended midway, and nothing of it is
-// written meanwhile. Each of the others waits until the one before has ended. The
-// second keeps the generation that the first has made, since a mistake could be
+// queued: three runs at once. Each of the others waits until the one before has
+// ended. The second keeps the generation that the first has made, since a mistake could be
 // healed with it; the third deletes it.
 func queued(t *testing.T) {
 	o := smallGenerations("queued")
@@ -63,7 +60,6 @@ func queued(t *testing.T) {
 	names := w.queue(3)
 	w.waitsFor(names[1], names[0])
 	w.waitsFor(names[2], names[0])
-	w.suspended(names[0])
 	made := []string{w.AnchorKey().Name}
 	var ended time.Time
 	for i, name := range names {
@@ -135,94 +131,6 @@ func (w *world) ended(name string) *v1alpha1.AnchorRotation {
 		return err
 	})
 	return run
-}
-
-// suspended suspends a run while the pods are rolled. The rolling is the
-// MeshTrust's and goes on, so that the run could switch the issuer; it writes
-// nothing until it is told to go on.
-func (w *world) suspended(name string) {
-	w.Helper()
-	w.awaitStep(name, v1alpha1.PhaseRolling)
-	w.set(name, true)
-	w.eventually(2*time.Minute, func() error {
-		if done, all := w.rolled(); done < all {
-			return fmt.Errorf("%d of %d workloads are rolled", done, all)
-		}
-		return nil
-	})
-	w.awaitTrust(long, v1alpha1.ConditionSafeToSwitchIssuer, metav1.ConditionTrue, v1alpha1.EveryPodTrusts)
-	var before string
-	w.eventually(time.Minute, func() (err error) {
-		run, err := w.runNamed(name)
-		if err != nil {
-			return err
-		}
-		if c := apimeta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionProgressing); !strings.Contains(c.Message, "suspend") {
-			return fmt.Errorf("the run does not say that it is suspended: %s", describeRun(run))
-		}
-		before, err = w.written(w.Context())
-		return err
-	})
-	w.holds(8*time.Second, func() error {
-		now, err := w.written(w.Context())
-		if err == nil && now != before {
-			err = fmt.Errorf("while the run was suspended %s was written, and before %s", now, before)
-		}
-		return err
-	})
-	w.check(w.unswitched())
-	w.set(name, false)
-}
-
-// awaitStep waits until a run has reached a phase.
-func (w *world) awaitStep(name string, phase v1alpha1.Phase) {
-	w.Helper()
-	w.eventually(2*time.Minute, func() error {
-		run, err := w.runNamed(name)
-		if err == nil && !slices.ContainsFunc(run.Status.Steps, func(s v1alpha1.RotationStep) bool { return s.Phase == phase }) {
-			err = fmt.Errorf("want phase %s; %s", phase, describeRun(run))
-		}
-		return err
-	})
-}
-
-// set suspends a run, or has it go on.
-func (w *world) set(name string, suspend bool) {
-	w.Helper()
-	patch := fmt.Appendf(nil, `{"spec":{"suspend":%t}}`, suspend)
-	run := &v1alpha1.AnchorRotation{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	w.check(w.Client.Patch(w.Context(), run, client.RawPatch("application/merge-patch+json", patch)))
-}
-
-// written is the state of everything that a rotation writes but for statuses: the
-// resourceVersions of the mesh's Certificates, of the ClusterIssuer, of the bundle
-// and of the Deployment of identity.
-func (w *world) written(ctx context.Context) (string, error) {
-	anchors, err := w.anchorCertificates(ctx)
-	if err != nil {
-		return "", err
-	}
-	var out strings.Builder
-	for i := range anchors {
-		fmt.Fprintf(&out, "%s=%s ", anchors[i].GetName(), anchors[i].GetResourceVersion())
-	}
-	for _, x := range []struct {
-		client.Object
-		client.ObjectKey
-	}{
-		{certManagers("ClusterIssuer"), client.ObjectKey{Name: w.ClusterIssuer}},
-		{linkerd.Certificate(), w.IssuerKey()},
-		{&corev1.ConfigMap{}, w.BundleKey()},
-	} {
-		if err := w.Client.Get(ctx, x.ObjectKey, x.Object); err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&out, "%s=%s ", x.Object.GetName(), x.Object.GetResourceVersion())
-	}
-	var identity appsv1.Deployment
-	err = w.Client.Get(ctx, client.ObjectKey{Namespace: w.Mesh.Mesh, Name: "linkerd-" + linkerd.ComponentIdentity}, &identity)
-	fmt.Fprintf(&out, "identity=%d", identity.Generation)
-	return out.String(), err
 }
 
 // anchorCertificates are the first Certificate of the anchor, which the user made,

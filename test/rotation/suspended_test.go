@@ -119,7 +119,7 @@ func (w *world) halted(h halt) {
 		h.waits()
 	}
 	r := w.record(string(h.phase))
-	w.set(w.Mesh.Mesh, true)
+	w.steer(func(s *v1alpha1.AnchorRotationSpec) { s.Suspend = true })
 	asked := time.Now()
 	w.eventually(time.Minute, w.saysSuspended)
 	said := time.Now()
@@ -132,7 +132,7 @@ func (w *world) halted(h halt) {
 		w.Errorf("suspended in %s, the run went on to %s", h.phase, inPhase(run))
 	}
 	w.check(w.noneFailed())
-	w.set(w.Mesh.Mesh, false)
+	w.steer(func(s *v1alpha1.AnchorRotationSpec) { s.Suspend = false })
 }
 
 // standstill suspends the MeshTrust in mid-roll until the next workload is long due,

@@ -70,6 +70,10 @@ type Server struct {
 func NewServer(config *rest.Config, o Options) (*Server, error) {
 	config = rest.CopyConfig(config)
 	config.WarningHandlerWithContext = warningLog{o.Log}
+	// No limit of its own, only the API server's: client-go's five requests a second
+	// put half a second between the look at a webhook configuration and the write, and
+	// the caBundle of one that others change more often could never be written.
+	config.QPS = -1
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("building the client: %w", err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -239,6 +240,48 @@ func TestAnEmptiedCABundleIsRepaired(t *testing.T) {
 					return ""
 				})
 			})
+		}
+	}
+}
+
+// Others write to the same objects, each in its own rhythm. The write of a caBundle
+// loses to whoever wrote after the look at the configuration, so the two must be close
+// to each other, also when there was much to look at before.
+func TestACABundleIsRepairedAmongWritesOfOthers(t *testing.T) {
+	showLogs(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for _, registration := range registrations() {
+		wg.Go(func() { touch(ctx, t, registration) })
+	}
+	time.Sleep(3 * time.Second) // a client that may not ask often has used up what it saved
+	for _, registration := range registrations() {
+		before := currentBundle(t, registration)
+		emptied := client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`))
+		if err := shared.client.Patch(t.Context(), registration, emptied); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, time.Minute, func() string {
+			if currentBundle(t, registration) != before {
+				return "the caBundle of " + registration.GetName() + " is not what it was"
+			}
+			return ""
+		})
+	}
+}
+
+// touch changes an annotation five times a second until the context ends.
+func touch(ctx context.Context, t *testing.T, o client.Object) {
+	for i := 0; ctx.Err() == nil; i++ {
+		patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"example.com/touched":"%d"}}}`, i))
+		if err := shared.client.Patch(ctx, o.DeepCopyObject().(client.Object), patch); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }

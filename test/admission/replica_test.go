@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -111,8 +112,13 @@ func (r *replica) read(path string) (string, error) {
 }
 
 func (r *replica) waitReady(ctx context.Context) error {
+	r.mu.Lock()
+	ended := r.process.Done()
+	r.mu.Unlock()
 	for !r.ready.Load() {
 		select {
+		case <-ended:
+			return fmt.Errorf("replica %s has ended; its log: %s", r.webhook, r.log())
 		case <-ctx.Done():
 			return fmt.Errorf("replica %s is not ready: %w: %v", r.webhook, ctx.Err(), r.get("/readyz"))
 		case <-time.After(50 * time.Millisecond):
@@ -142,6 +148,22 @@ func (r *replica) kill() { r.stop((*local.Process).Kill) }
 func (r *replica) log() string {
 	text, _ := os.ReadFile(r.logPath)
 	return string(text)
+}
+
+// lastLines is how much a failed test shows of a replica's log.
+const lastLines = 40
+
+// showLogs shows the end of the replicas' logs when the test fails.
+func showLogs(t *testing.T) {
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		for _, r := range shared.replicas {
+			lines := strings.Split(strings.TrimSpace(r.log()), "\n")
+			t.Logf("the end of the log of %s:\n%s", r.webhook, strings.Join(lines[max(0, len(lines)-lastLines):], "\n"))
+		}
+	})
 }
 
 // requests sums the replicas' counters of requests, by "webhook mesh decision

@@ -47,6 +47,7 @@ func TestNoCreationFailsWhileTheServingCertificateRotates(t *testing.T) {
 	linkerd(t, "rotating", v1alpha1.AdmissionSpec{}, bundle.Of(valid.Cert))
 	ns := namespace(t, "rotating", nil)
 	revive(t)
+	showLogs(t)
 	restart(t, "--certificate-life", "24s", "--certificate-renewal", "20s", "--certificate-pause", "2s")
 	// Afterwards with the lifetimes of everybody else.
 	defer restart(t)

@@ -20,6 +20,14 @@ import (
 // every try issues a certificate.
 const retryAfter = time.Second
 
+// rest is the least time between two passes. Somebody who undoes what a Keeper
+// writes, whenever it does, is answered a few times a second, and not as fast as both
+// are able to.
+const rest = 200 * time.Millisecond
+
+// errOvertaken says that what a pass has read was changed each time before it wrote.
+var errOvertaken = errors.New("others write to the serving certificate's Secret or to the webhook configurations whenever this replica does")
+
 // maxSteps bounds the actions of one pass; a rotation from nothing needs one.
 const maxSteps = 4
 
@@ -102,15 +110,23 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.log.Error(err, "Keeping the serving certificate failed, trying again", "after", retry)
 			after, retry = retry, min(2*retry, max(k.options.Interval, retryAfter))
 		}
-		timer := time.NewTimer(after)
-		select {
-		case <-ctx.Done():
-		case <-k.wake:
-		case <-timer.C:
-		}
-		timer.Stop()
+		k.wait(ctx, after)
 	}
 	return nil
+}
+
+// wait waits so long, or until it is woken, but rest at least.
+func (k *Keeper) wait(ctx context.Context, after time.Duration) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(rest):
+	}
+	select {
+	case <-ctx.Done():
+	case <-k.wake:
+	case <-time.After(after - rest):
+	}
 }
 
 // pass observes and applies until there is nothing to be written, and returns
@@ -140,10 +156,9 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 		k.report(d)
 		return d.After, errors.Join(refused, err)
 	}
-	// Somebody else writes too, and whenever this one looks.
 	err := k.present(d.Serve)
 	k.report(d)
-	return retryAfter, err
+	return retryAfter, errors.Join(errOvertaken, err)
 }
 
 // publish makes every caBundle the given one. It reports whether what was observed

@@ -82,10 +82,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // next step.
 func (r *Reconciler) proceed(ctx context.Context, w *world) (reconcile.Result, error) {
 	r.watch(w)
-	if err := r.noteSchedule(ctx, w); err != nil {
-		return again(err)
+	// While pods roll, the roller writes to the MeshTrust's status all the time. What
+	// loses to it is noted at a later look; a run that is under way does not wait.
+	noted := errors.Join(r.noteSchedule(ctx, w), r.markOwn(ctx, w))
+	if noted != nil && (w.run == nil || !apierrors.IsConflict(noted)) {
+		return again(noted)
 	}
-	if err := errors.Join(r.tidy(ctx, w), r.markOwn(ctx, w)); err != nil {
+	if err := r.tidy(ctx, w); err != nil {
 		return again(err)
 	}
 	if w.run == nil {
@@ -150,13 +153,21 @@ func after(w *world, d lifecycle.Decision, now time.Time) time.Duration {
 	return wait
 }
 
+// actWithin is how long an action may take from the last question whether it is
+// still wanted. A client that an overloaded API server tells to come back sleeps
+// within the call, for minutes, while somebody suspends the run or aborts it.
+const actWithin = 5 * time.Second
+
 // act makes the writes of a decision, in order, up to the first that fails.
 func (r *Reconciler) act(ctx context.Context, w *world, d lifecycle.Decision) error {
 	for _, a := range d.Actions {
 		if err := r.inForce(ctx, w); err != nil {
 			return err
 		}
-		if err := r.Store.Do(ctx, w.mt, a); err != nil {
+		limited, cancel := context.WithTimeout(ctx, actWithin)
+		err := r.Store.Do(limited, w.mt, a)
+		cancel()
+		if err != nil {
 			r.Reporter.failed(w, d.Reason, a, err)
 			return fmt.Errorf("carrying out %s: %w", a.Verb, err)
 		}

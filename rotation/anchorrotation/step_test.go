@@ -559,3 +559,40 @@ func (m *countingMapper) RESTMapping(gk schema.GroupKind, versions ...string) (*
 	m.asked++
 	return m.RESTMapper.RESTMapping(gk, versions...)
 }
+
+// An overloaded API server tells the client to come back, which sleeps within the
+// call, while somebody suspends the run.
+func TestAnActionThatGetsNoAnswerEnds(t *testing.T) {
+	t.Parallel()
+	r, w := stage(t, interceptor.Funcs{Apply: func(ctx context.Context, _ client.WithWatch, _ runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := r.step(ctx, w); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Errorf("error %v, and waited until %v", err, ctx.Err())
+	}
+}
+
+// While pods roll, the status of the MeshTrust is written all the time. What a look
+// wants to note there waits, and the run does not.
+func TestARunGoesOnWhereItsNotesAreOvertaken(t *testing.T) {
+	overtaken := 0
+	r, w := stage(t, interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+		if o.GetName() == "linkerd" {
+			overtaken++
+			return superseded("meshtrusts", "linkerd")
+		}
+		return c.SubResource(sub).Patch(ctx, o, patch, opts...)
+	}})
+	w.mt.Status.Bundle = &v1alpha1.BundleStatus{Anchors: []v1alpha1.AnchorStatus{{Fingerprint: w.facts.Anchors[0].Issued.Fingerprint.String()}}}
+	w.runs = []v1alpha1.AnchorRotation{*w.run}
+	w.run = &w.runs[0]
+	if _, err := r.proceed(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if overtaken == 0 || !archived(t, r) {
+		t.Errorf("overtaken %d times, archived %v", overtaken, archived(t, r))
+	}
+}

@@ -24,13 +24,16 @@ func (r *Reconciler) observe(ctx context.Context, w *world) error {
 	f.Mesh, f.Policy = w.mt.Name, policyOf(&w.spec)
 	f.Earlier = earlierOf(w, known(f))
 	f.Roller = rollerOf(w)
-	if f.Identity, err = r.identity(ctx, &w.spec); err != nil {
-		return err
-	}
 	if err := r.observeRun(ctx, w); err != nil {
 		return err
 	}
-	return r.observePods(ctx, w)
+	if err := r.observePods(ctx, w); err != nil {
+		return err
+	}
+	// Last, since a list of all pods takes long, and its Deployment must not have
+	// changed until it is restarted: its status does whenever a replica's readiness does.
+	f.Identity, err = r.identity(ctx, &w.spec)
+	return err
 }
 
 // observeRun fills in what only a run asks for.
@@ -147,6 +150,12 @@ func rollerOf(w *world) lifecycle.Roller {
 	}
 	if c := apimeta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConverged); c != nil {
 		out.Message = c.Message
+	}
+	if i := s.Issuer; i != nil {
+		out.Issuer = &lifecycle.RecordedIssuer{VerifiedBy: setOf(i.VerifiedBy, bundle.Set{})}
+		if i.SignedSince != nil {
+			out.Issuer.Since = i.SignedSince.Time
+		}
 	}
 	return out
 }

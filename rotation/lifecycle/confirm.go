@@ -49,7 +49,26 @@ func (p *planner) confirm(to *Replaced) bool {
 	if !p.facts.Identity.None && !p.restarted(to) {
 		return false
 	}
+	return p.noteInUse(to)
+}
+
+// noteInUse notes that leaves come from the issuer now, as soon as that is on record: an
+// issuer before it counts as replaced when the record changes. Were that later than
+// what is noted here, its anchor would count as needed until that issuer's own end,
+// and be put back after the run (package anchorrotation, LiveIssuers).
+func (p *planner) noteInUse(to *Replaced) bool {
 	p.state.InUseAt = ceil(p.now)
+	recorded := p.facts.Roller.Issuer
+	if recorded == nil {
+		return true
+	}
+	if !recorded.VerifiedBy.Contains(to.Anchor.Fingerprint) {
+		p.state.InUseAt = noTime
+		return p.wait(v1alpha1.ConfirmingIssuer, "the status of the MeshTrust does not name the new issuer yet")
+	}
+	if recorded.Since.After(p.state.InUseAt) {
+		p.state.InUseAt = recorded.Since // by the clock of another leader
+	}
 	return true
 }
 

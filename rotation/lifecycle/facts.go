@@ -197,6 +197,17 @@ type Roller struct {
 	Done, Total int
 	// Message says what it does.
 	Message string
+	// Issuer is the issuer on record; nil when there is none.
+	Issuer *RecordedIssuer
+}
+
+// RecordedIssuer is the issuer that the MeshTrust's status names. It follows the one
+// in use a little later: much later after a change of leaders.
+type RecordedIssuer struct {
+	// VerifiedBy are the anchors that verify it, and Since when they, or others than
+	// before, were first seen to, by the clock of whoever recorded it.
+	VerifiedBy bundle.Set
+	Since      time.Time
 }
 
 // Identity is the workload that signs leaves.

@@ -154,6 +154,12 @@ func (x *fixture) restarted() {
 	x.Identity.Pods = []lifecycle.IdentityPod{{Name: "id-1", Mark: x.Identity.Mark, Ready: true}}
 }
 
+// recorded has the MeshTrust's status name an issuer that the anchor verifies, since
+// two minutes from now: the clock of whoever recorded it goes fast.
+func (x *fixture) recorded(anchor bundle.Anchor) {
+	x.Roller.Issuer = &lifecycle.RecordedIssuer{VerifiedBy: set(anchor), Since: now.Add(2 * time.Minute)}
+}
+
 // drained has every old leaf ended.
 func (x *fixture) drained() {
 	x.confirmed()

@@ -484,6 +484,14 @@ func TestNext(t *testing.T) {
 			func(x *fixture) { x.begin(v1alpha1.PhaseConfirmIssuer); x.confirmed() },
 			outcome{Phase: v1alpha1.PhaseDrainLeaves, Reason: v1alpha1.DrainingLeaves},
 		},
+		"what the record names is what replaced issuers are counted by, and is waited for": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseConfirmIssuer); x.confirmed(); x.recorded(x.a) },
+			outcome{Phase: v1alpha1.PhaseConfirmIssuer, Reason: v1alpha1.ConfirmingIssuer},
+		},
+		"it names the new issuer": {
+			func(x *fixture) { x.begin(v1alpha1.PhaseConfirmIssuer); x.confirmed(); x.recorded(x.b) },
+			outcome{Phase: v1alpha1.PhaseDrainLeaves, Reason: v1alpha1.DrainingLeaves},
+		},
 		"leaves of unknown life block": {
 			func(x *fixture) {
 				x.begin(v1alpha1.PhaseDrainLeaves)
@@ -983,5 +991,19 @@ func TestAnIssuerIsLookedAtAgainWhenItEnds(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"Renew issuer"}, gist(x, lifecycle.Next(x.Facts, d.Again)).Does); diff != "" {
 		t.Errorf("of an issuer that has ended (-want +got):\n%s", diff)
+	}
+}
+
+// An issuer counts as replaced when the record changed, by the clock of whoever
+// changed it. Leaves are waited for from then on at the earliest: else the issuer
+// before it would count as one that came after the run had confirmed the new one.
+func TestTheIssuerIsInUseNoEarlierThanOnRecord(t *testing.T) {
+	x := newFixture(t)
+	x.begin(v1alpha1.PhaseConfirmIssuer)
+	x.confirmed()
+	x.recorded(x.b)
+	d := lifecycle.Next(x.Facts, now)
+	if want := now.Add(2 * time.Minute); !d.State.InUseAt.Equal(want) {
+		t.Errorf("in use since %s, on record since %s", d.State.InUseAt, want)
 	}
 }

@@ -376,6 +376,10 @@ func (w *world) facts(c *controller) lifecycle.Facts {
 	if !w.fencedAt.IsZero() {
 		f.Roller.FencedAt = w.fencedAt.Add(w.controllers[0].skew) // by the clock of whoever stored it
 	}
+	if at := w.recorded.at; !at.IsZero() && !w.now.Before(at) {
+		w.recorded = recordedIssuer{signer: w.issuer.signer, since: at.Add(w.controllers[0].skew)}
+	}
+	f.Roller.Issuer = &lifecycle.RecordedIssuer{VerifiedBy: w.ca.set(1 << w.recorded.signer), Since: w.recorded.since}
 	if w.run != nil {
 		f.Run = &lifecycle.Run{Name: w.run.name, UID: w.run.uid, Suspend: w.run.suspend, Abort: w.run.abort, Acknowledge: w.run.ack, State: w.run.state}
 	}

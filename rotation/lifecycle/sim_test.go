@@ -111,6 +111,7 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 	w.anchors = []simCert{{name: name, secret: name, gen: 1, ca: first, rv: w.rv(), labelled: true, secretLabel: true}}
 	w.pointer.secret, w.pointerRV = name, w.rv()
 	w.issuer = simCert{name: "issuer", secret: "issuer", rv: w.rv(), ca: -1, signer: first, id: 1, notBefore: simBase.Add(-w.between(0, simRenewAfter))}
+	w.recorded = recordedIssuer{signer: first, since: simBase}
 	w.issuer.notAfter = w.issuer.notBefore.Add(simIssuer)
 	w.issuerHistory = []issuerAt{{simBase.Add(-time.Hour), w.issuer}}
 	w.published = holder{true, old | 1<<first | 1<<foreignCA, w.rv()}
@@ -367,8 +368,8 @@ func (w *world) foreign() {
 }
 
 // mayRenewAnchor leaves out what no controller could make good: an issuer that
-// renews itself within the moment that it takes to hold it back, and a renewal
-// before the standing rule is written.
+// renews itself within the moment that it takes to hold it back, or is issued a
+// second time, and a renewal before the standing rule is written.
 func (w *world) mayRenewAnchor() bool {
 	a := mask(1 << w.anchors[0].ca)
 	carried := w.cfg.mutant == noStanding || w.carrier.set&a != 0 || w.cfg.writer && w.published.set&a != 0
@@ -377,7 +378,7 @@ func (w *world) mayRenewAnchor() bool {
 		moment = 12 * time.Minute
 	}
 	soon := !w.now.Before(w.issuer.notBefore.Add(simRenewAfter-moment)) && !w.issuer.heldSeen
-	return carried && !soon && !w.issuer.issuing && !w.suspended
+	return carried && !soon && !w.issuer.issuing && !w.issuer.twice && !w.suspended
 }
 
 func (w *world) deleteCarrier() { w.carrier = holder{} }

@@ -155,6 +155,7 @@ type truth struct {
 	suspended bool
 	mtGen     int
 	earlier   []earlierIssuer
+	recorded  recordedIssuer
 	// of the roller
 	rolledHash mask
 	seenAt     time.Time
@@ -173,6 +174,13 @@ type holder struct {
 type earlierIssuer struct {
 	signer int
 	until  time.Time
+}
+
+// recordedIssuer is what the MeshTrust's status says of the issuer, and when that
+// will be brought up to date.
+type recordedIssuer struct {
+	signer    int
+	since, at time.Time
 }
 
 type issuerAt struct {
@@ -313,6 +321,7 @@ func (w *world) sign() {
 	w.refereeSign(before, ca)
 	if before != ca {
 		w.earlier = append(w.earlier, earlierIssuer{before, w.now.Add(simLeaf + simLeafSkew + 2*simSkew)})
+		w.recorded.at = w.now.Add(w.between(0, 10*time.Minute))
 	}
 	w.issuer.signer, w.issuer.id = ca, w.rv()
 	w.issuer.notBefore, w.issuer.notAfter = w.now, w.now.Add(simIssuer)

@@ -89,6 +89,16 @@ func stripNode(obj any) (any, error) {
 // one by one. (A timeout of the client itself would end every watch.)
 const reconcileWithin = 10 * time.Minute
 
+// bounded are the options of one controller, which must not share them: a reconcile
+// ends, the first list is waited for, and after errors there is another try within
+// lookEvery. By default that is a thousand seconds, long after what caused them is over.
+func bounded() controller.Options {
+	return controller.Options{
+		ReconciliationTimeout: reconcileWithin, CacheSyncTimeout: inventory.SyncWithin,
+		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, lookEvery),
+	}
+}
+
 // Setup adds the controllers to the manager.
 func Setup(mgr manager.Manager, o Options) error {
 	wake := make(chan event.GenericEvent, 1)
@@ -102,7 +112,7 @@ func Setup(mgr manager.Manager, o Options) error {
 	if err := addWarmth(mgr, r); err != nil {
 		return err
 	}
-	all, bounded := r.everyMesh(), controller.Options{ReconciliationTimeout: reconcileWithin, CacheSyncTimeout: inventory.SyncWithin}
+	all := r.everyMesh()
 	err = builder.ControllerManagedBy(mgr).Named("meshtrust").
 		For(&v1alpha1.MeshTrust{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&appsv1.Deployment{}, all).
@@ -113,7 +123,7 @@ func Setup(mgr manager.Manager, o Options) error {
 		Watches(&corev1.Node{}, all, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, nodeChanged())).
 		WatchesRawSource(r.inventory.Source()).
 		WatchesRawSource(source.Channel(wake, all)).
-		WithOptions(bounded).
+		WithOptions(bounded()).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("adding the MeshTrust controller: %w", err)
@@ -127,7 +137,7 @@ func Setup(mgr manager.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	err = builder.ControllerManagedBy(mgr).Named("opt-out").For(&corev1.Namespace{}).WithOptions(bounded).Complete(&OptOutReconciler{Client: mgr.GetClient()})
+	err = builder.ControllerManagedBy(mgr).Named("opt-out").For(&corev1.Namespace{}).WithOptions(bounded()).Complete(&OptOutReconciler{Client: mgr.GetClient()})
 	if err != nil {
 		return fmt.Errorf("adding the opt-out controller: %w", err)
 	}

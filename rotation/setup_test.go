@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -114,6 +115,7 @@ func TestNoControllerGivesUpTheFirstList(t *testing.T) {
 		}
 		if within := value.FieldByName("CacheSyncTimeout"); within.IsValid() {
 			controllers++
+			triesAgainInTime(t, value.FieldByName("RateLimiter").Interface().(workqueue.TypedRateLimiter[reconcile.Request]))
 			if within.Interface().(time.Duration) < 365*24*time.Hour {
 				t.Errorf("a controller waits for %s", within)
 			}
@@ -121,5 +123,16 @@ func TestNoControllerGivesUpTheFirstList(t *testing.T) {
 	}
 	if controllers != 3 {
 		t.Errorf("%d controllers, want MeshTrusts, AnchorRotations and opt-outs", controllers)
+	}
+}
+
+// triesAgainInTime fails when a reconcile that has failed often is not tried again
+// within lookEvery.
+func triesAgainInTime(t *testing.T, limiter workqueue.TypedRateLimiter[reconcile.Request]) {
+	t.Helper()
+	for range 50 {
+		if wait := limiter.When(reconcile.Request{}); wait > lookEvery {
+			t.Fatalf("after errors a controller waits for %s", wait)
+		}
 	}
 }

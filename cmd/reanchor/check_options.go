@@ -228,6 +228,7 @@ func (c *CheckCmd) cluster() (*survey.Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the kubeconfig for --secrets and --configmaps: %w", err)
 	}
+	config.QPS = -1 // one request at a time is little enough
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("making a client for --secrets and --configmaps: %w", err)

@@ -74,7 +74,10 @@ func Setup(mgr manager.Manager, o Options) error {
 		Watches(&v1alpha1.MeshTrust{}, &handler.EnqueueRequestForObject{}).
 		WatchesRawSource(o.Inventory.Source()).
 		WatchesRawSource(source.Channel(wake, r.everyMesh())).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent, ReconciliationTimeout: o.Within, CacheSyncTimeout: inventory.SyncWithin}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrent, ReconciliationTimeout: o.Within, CacheSyncTimeout: inventory.SyncWithin,
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, restEvery),
+		}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("adding the AnchorRotation controller: %w", err)

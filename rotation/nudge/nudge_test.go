@@ -132,6 +132,20 @@ func TestAnOwnerThatIsRefusedAgainAndAgainIsWokenEverMoreRarely(t *testing.T) {
 	}
 }
 
+// Only a wake that came about makes the pause grow.
+func TestAnOwnerThatCouldNotBeWokenIsTriedAgainSoon(t *testing.T) {
+	clock := clocktesting.NewFakeClock(now)
+	n := &Nudger{Clock: clock, woken: map[Owner]wake{}}
+	web := Owner{"ReplicaSet", "shop", "web-1"}
+	for i := range 10 {
+		if !n.due(web) {
+			t.Fatalf("after %d wakes that failed, one each %s, it is not tried again", i, firstPause)
+		}
+		n.notWoken(web)
+		clock.Step(firstPause + time.Second)
+	}
+}
+
 // The error of a look is logged.
 func TestWhatIsLoggedOfARefusalQuotesNoCertificate(t *testing.T) {
 	scheme := runtime.NewScheme()

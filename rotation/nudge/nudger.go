@@ -142,13 +142,24 @@ func (n *Nudger) look(ctx context.Context) error {
 		if !n.due(a.Owner) {
 			continue
 		}
-		if err := n.wake(ctx, a); err != nil {
+		if err := n.wakeInTime(ctx, a); err != nil {
 			faults = append(faults, err)
+			n.notWoken(a.Owner)
 			continue
 		}
 		n.forget(a.Owner, refusals)
 	}
 	return errors.Join(faults...)
+}
+
+// wakeWithin bounds the write to one owner: what lies before the API server may keep
+// a connection and never answer, and all other owners wait.
+const wakeWithin = time.Minute
+
+func (n *Nudger) wakeInTime(ctx context.Context, a Action) error {
+	ctx, cancel := context.WithTimeout(ctx, wakeWithin)
+	defer cancel()
+	return n.wake(ctx, a)
 }
 
 // wake is when an owner was woken, and the pause until it may be again.
@@ -182,6 +193,16 @@ func (n *Nudger) due(o Owner) bool {
 	last.at = now
 	n.woken[o] = last
 	return true
+}
+
+// notWoken has an owner that could not be woken tried again soon: its pause grew for
+// a wake that did not come about.
+func (n *Nudger) notWoken(o Owner) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := n.woken[o]
+	last.pause = firstPause
+	n.woken[o] = last
 }
 
 func (n *Nudger) pending() []Refusal {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -110,7 +111,7 @@ func newestIssued(requests []*unstructured.Unstructured, certificate string) *un
 	best := -1
 	for _, u := range requests {
 		text, ok, _ := unstructured.NestedString(u.Object, "status", "certificate")
-		if !ok || text == "" || u.GetAnnotations()[certificateNameAnnotation] != certificate {
+		if !ok || text == "" || !requestOf(u, certificate) {
 			continue
 		}
 		revision, err := strconv.Atoi(u.GetAnnotations()[certificateRevisionAnnotation])
@@ -119,6 +120,12 @@ func newestIssued(requests []*unstructured.Unstructured, certificate string) *un
 		}
 	}
 	return newest
+}
+
+// requestOf reports whether a request is one of the Certificate's. Only those are
+// read, so only those are confirmed (see Confirm).
+func requestOf(request metav1.Object, certificate string) bool {
+	return request.GetAnnotations()[certificateNameAnnotation] == certificate
 }
 
 // unread fills in what is wrong when there is no object to read.

@@ -28,38 +28,64 @@ var ErrChanged = errors.New("it changed since it was read")
 // watches do.
 func (w *Watcher) Confirm(ctx context.Context, live client.Reader, spec *v1alpha1.MeshTrustSpec, now time.Time) error {
 	ref, _, _ := bundleRef(spec.Bundle)
-	if err := w.confirm(ctx, live, ref, now); err != nil {
+	if err := w.confirm(ctx, live, source{Ref: ref}, now); err != nil {
 		return err
 	}
-	if ref = issuerRef(spec.Issuer); ref != (Ref{}) {
-		return w.confirm(ctx, live, ref, now)
+	if issuer := issuerSource(spec.Issuer); issuer != (source{}) {
+		return w.confirm(ctx, live, issuer, now)
 	}
 	return nil
 }
 
-func (w *Watcher) confirm(ctx context.Context, live client.Reader, ref Ref, now time.Time) error {
-	delivered, err := w.List(ref, now)
+// source is what a bundle or an issuer is read from: the objects of Ref, and where
+// these are requests, those of one Certificate. In their namespace others may ask
+// for a certificate every few seconds, as for each pod that starts; if these
+// counted, hardly a decision would be confirmed.
+type source struct {
+	Ref
+	certificate string
+}
+
+func issuerSource(spec v1alpha1.IssuerSpec) source {
+	out := source{Ref: issuerRef(spec)}
+	if spec.CertificateRef != nil {
+		out.certificate = spec.CertificateRef.Name
+	}
+	return out
+}
+
+// reads reports whether an object is one of the source's.
+func (s source) reads(o metav1.Object) bool {
+	return s.Resource != certificateRequests || requestOf(o, s.certificate)
+}
+
+func (w *Watcher) confirm(ctx context.Context, live client.Reader, from source, now time.Time) error {
+	delivered, err := w.List(from.Ref, now)
 	if err != nil {
 		return err
 	}
 	var list metav1.PartialObjectMetadataList
-	list.SetGroupVersionKind(ref.Resource.GroupVersion().WithKind(kinds()[ref.Resource] + "List"))
-	options := []client.ListOption{client.InNamespace(ref.Namespace)}
-	if ref.Name != "" {
-		options = append(options, client.MatchingFields{"metadata.name": ref.Name})
+	list.SetGroupVersionKind(from.Resource.GroupVersion().WithKind(kinds()[from.Resource] + "List"))
+	options := []client.ListOption{client.InNamespace(from.Namespace)}
+	if from.Name != "" {
+		options = append(options, client.MatchingFields{"metadata.name": from.Name})
 	}
 	if err := live.List(ctx, &list, options...); err != nil {
-		return fmt.Errorf("reading %s: %w", ref, err)
+		return fmt.Errorf("reading %s: %w", from, err)
 	}
 	seen, held := map[version]bool{}, map[version]bool{}
 	for _, u := range delivered {
-		seen[versionOf(u)] = true
+		if from.reads(u) {
+			seen[versionOf(u)] = true
+		}
 	}
 	for i := range list.Items {
-		held[versionOf(&list.Items[i])] = true
+		if o := &list.Items[i]; from.reads(o) {
+			held[versionOf(o)] = true
+		}
 	}
 	if !maps.Equal(seen, held) {
-		return fmt.Errorf("reading %s: %w", ref, ErrChanged)
+		return fmt.Errorf("reading %s: %w", from, ErrChanged)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlfake "sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -206,13 +207,19 @@ func TestIssuersAreReadOrSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-// The issuer may be read from the requests of a namespace, of which any may be the
-// newest.
+// The issuer may be read from the requests of a Certificate, of which any may be the
+// newest. Those of other Certificates, and of none, may come and go all the time.
 func TestRequestsOfACertificateAreConfirmed(t *testing.T) {
-	request := func(name, resourceVersion string) *unstructured.Unstructured {
+	of := func(certificate, name, resourceVersion string) *unstructured.Unstructured {
 		u := object("CertificateRequest", "linkerd", name, map[string]any{"apiVersion": "cert-manager.io/v1"})
 		u.SetResourceVersion(resourceVersion)
+		if certificate != "" {
+			u.SetAnnotations(map[string]string{certificateNameAnnotation: certificate})
+		}
 		return u
+	}
+	request := func(name, resourceVersion string) *unstructured.Unstructured {
+		return of("issuer", name, resourceVersion)
 	}
 	roots := func() *unstructured.Unstructured {
 		u := object("ConfigMap", "linkerd", "roots", nil)
@@ -231,6 +238,17 @@ func TestRequestsOfACertificateAreConfirmed(t *testing.T) {
 		"one is new":             {[]*unstructured.Unstructured{request("a", "1")}, []*unstructured.Unstructured{request("a", "1"), request("b", "2")}, ErrChanged},
 		"one was fulfilled":      {[]*unstructured.Unstructured{request("a", "1")}, []*unstructured.Unstructured{request("a", "2")}, ErrChanged},
 		"one is gone":            {[]*unstructured.Unstructured{request("a", "1"), request("b", "2")}, []*unstructured.Unstructured{request("b", "2")}, ErrChanged},
+		"one was made again":     {[]*unstructured.Unstructured{madeAs("first", request("a", "1"))}, []*unstructured.Unstructured{madeAs("second", request("a", "1"))}, ErrChanged},
+		"one was given away":     {[]*unstructured.Unstructured{request("a", "1")}, []*unstructured.Unstructured{of("other", "a", "2")}, ErrChanged},
+		"one was taken over":     {[]*unstructured.Unstructured{of("other", "a", "1")}, []*unstructured.Unstructured{request("a", "2")}, ErrChanged},
+		"others came and went": {
+			[]*unstructured.Unstructured{request("a", "1"), of("other", "b", "2"), of("", "c", "3"), of("", "d", "4")},
+			[]*unstructured.Unstructured{request("a", "1"), of("other", "b", "5"), of("", "d", "6"), of("", "e", "7")}, nil,
+		},
+		"others came while one was fulfilled": {
+			[]*unstructured.Unstructured{request("a", "1")}, []*unstructured.Unstructured{request("a", "2"), of("", "b", "3")}, ErrChanged,
+		},
+		"all are others'": {[]*unstructured.Unstructured{of("", "a", "1")}, []*unstructured.Unstructured{of("", "a", "2")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := []runtime.Object{roots()}
@@ -247,6 +265,12 @@ func TestRequestsOfACertificateAreConfirmed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// madeAs gives an object a UID.
+func madeAs(uid types.UID, u *unstructured.Unstructured) *unstructured.Unstructured {
+	u.SetUID(uid)
+	return u
 }
 
 // holding is an API server with the objects.

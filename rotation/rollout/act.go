@@ -101,6 +101,25 @@ func (p *planner) write(w *Workload, r *Roll, pod Pod) {
 	p.decision.Actions = append(p.decision.Actions, a)
 }
 
+// refusedLast puts the actions on workloads whose last write was refused behind all
+// others, in the same order otherwise. A refusal may be seconds of silence, as while
+// a PodDisruptionBudget is processed, and a decision is void within seconds: a few
+// such workloads at the front would keep all behind them from being written to, in
+// every decision anew.
+func (p *planner) refusedLast() {
+	slices.SortStableFunc(p.decision.Actions, func(a, b Action) int {
+		return cmp.Compare(p.refusals(a.Key), p.refusals(b.Key))
+	})
+}
+
+// refusals is 1 when the last write to a workload was refused, else 0.
+func (p *planner) refusals(k Key) int {
+	if p.byKey[k].Refused == "" {
+		return 0
+	}
+	return 1
+}
+
 func compareReady(a, b Pod) int {
 	switch {
 	case a.Ready == b.Ready:

@@ -10,7 +10,8 @@ import (
 type Decision struct {
 	// State must be stored before any Action is carried out.
 	State State
-	// Actions are the writes to make, in order. Each is safe to repeat.
+	// Actions are the writes to make, in order: those that are likely to be refused
+	// come last. Each is safe to repeat.
 	Actions []Action
 	// Probe asks for a burst of probes of the injectors.
 	Probe bool

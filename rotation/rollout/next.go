@@ -282,6 +282,7 @@ func (p *planner) finish() Decision {
 		p.estimate(p.facts.Policy.MaxConcurrent)
 	}
 	p.state.sort()
+	p.refusedLast()
 	if len(p.state.InProgress) > 0 {
 		p.again(p.now.Add(recheck))
 	}

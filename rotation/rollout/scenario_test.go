@@ -407,6 +407,20 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.rolled("x", "")
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
 		},
+		"what was refused is asked for again after all other writes": func(t *testing.T) {
+			evicted := verb(v1alpha1.VerbEvict)
+			s := newScript(t, stale("a", "a", evicted), stale("a", "b", evicted), stale("a", "c", evicted), stale("b", "d"), stale("b", "e", evicted))
+			s.facts.State = rollout.State{BundleHash: newHash, Wave: 2, Completed: 7}
+			s.want(s.next(), v1alpha1.Rolling, "Evict a a-1", "Evict b b-1", "Evict c c-1", "Restart d v1:new", "Evict e e-1")
+			for _, name := range []string{"a", "b", "c"} { // two seconds each, of which a decision has five
+				s.workload(name).Refused = "the server, which gave no answer"
+			}
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling, "Restart d v1:new", "Evict e e-1", "Evict a a-1", "Evict b b-1", "Evict c c-1")
+			s.facts.Workloads = append(s.facts.Workloads, stale("c", "f"))
+			s.workload("b").Refused = ""
+			s.want(s.pass(time.Second).next(), v1alpha1.Rolling,
+				"Evict b b-1", "Restart d v1:new", "Evict e e-1", "Restart f v1:new", "Evict a a-1", "Evict c c-1")
+		},
 		"an eviction that is granted late has the whole deadline for its replacement": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", verb(v1alpha1.VerbEvict)), stale("b", "y"))
 			s.facts.Policy.MaxConcurrent = 1

@@ -20,13 +20,14 @@ import (
 // every try issues a certificate.
 const retryAfter = time.Second
 
-// rest is the least time between two passes. Somebody who undoes what a Keeper
-// writes, whenever it does, is answered a few times a second, and not as fast as both
-// are able to.
+// rest is the least time between two passes, and retryAfter after one that failed.
+// Somebody who undoes what a Keeper writes, whenever it does, is answered a few times
+// a second, and not as fast as both are able to.
 const rest = 200 * time.Millisecond
 
-// errOvertaken says that what a pass has read was changed each time before it wrote.
-var errOvertaken = errors.New("others write to the serving certificate's Secret or to the webhook configurations whenever this replica does")
+// passWithin bounds a pass: what lies before the API server may keep a connection
+// and never answer.
+const passWithin = time.Minute
 
 // maxSteps bounds the actions of one pass; a rotation from nothing needs one.
 const maxSteps = 4
@@ -106,26 +107,27 @@ func (k *Keeper) Run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			retry = retryAfter
+			k.wait(ctx, rest, after)
 		case ctx.Err() == nil:
-			k.log.Error(err, "Keeping the serving certificate failed, trying again", "after", retry)
-			after, retry = retry, min(2*retry, max(k.options.Interval, retryAfter))
+			k.log.Error(err, "Keeping the serving certificate failed, trying again", "within", retry)
+			k.wait(ctx, retryAfter, retry)
+			retry = min(2*retry, max(k.options.Interval, retryAfter))
 		}
-		k.wait(ctx, after)
 	}
 	return nil
 }
 
-// wait waits so long, or until it is woken, but rest at least.
-func (k *Keeper) wait(ctx context.Context, after time.Duration) {
+// wait waits until it is woken, for least at least and most at most.
+func (k *Keeper) wait(ctx context.Context, least, most time.Duration) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-time.After(rest):
+	case <-time.After(least):
 	}
 	select {
 	case <-ctx.Done():
 	case <-k.wake:
-	case <-time.After(after - rest):
+	case <-time.After(most - least):
 	}
 }
 
@@ -133,7 +135,10 @@ func (k *Keeper) wait(ctx context.Context, after time.Duration) {
 // when to look again. A write that is refused holds up no other one, and no word
 // on the readiness, which follows from what was observed.
 func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, passWithin)
+	defer cancel()
 	var d Decision
+	var fault error // of the last step
 	for range maxSteps {
 		observed, err := k.observe(ctx)
 		if err != nil {
@@ -143,6 +148,7 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 		var refused error
 		if d.Action != Nothing {
 			if refused = k.act(ctx, observed, d); refused == nil {
+				fault = nil
 				continue
 			}
 		}
@@ -150,15 +156,16 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 			return 0, errors.Join(refused, err)
 		}
 		again, err := k.publish(ctx, observed, d.Bundle)
-		if again {
-			continue
+		fault = errors.Join(refused, err)
+		if !again {
+			k.report(d)
+			return d.After, fault
 		}
-		k.report(d)
-		return d.After, errors.Join(refused, err)
 	}
+	// Others write too, and whenever this one does.
 	err := k.present(d.Serve)
 	k.report(d)
-	return retryAfter, errors.Join(errOvertaken, err)
+	return retryAfter, errors.Join(fault, err)
 }
 
 // publish makes every caBundle the given one. It reports whether what was observed
@@ -168,7 +175,7 @@ func (k *Keeper) publish(ctx context.Context, o observed, caBundle []byte) (agai
 	wrote, err := k.publishValidating(ctx, o.validating, caBundle)
 	wroteToo, stampErr := k.publishMutating(ctx, o.mutating, caBundle)
 	if wrote || wroteToo || apierrors.IsConflict(err) || apierrors.IsConflict(stampErr) {
-		return true, nil
+		return true, err
 	}
 	if stampErr = errors.Join(o.stampErr, stampErr); stampErr != nil {
 		k.log.Error(stampErr, "Registering the stamp failed; pods are judged without it")

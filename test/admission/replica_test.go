@@ -31,6 +31,7 @@ type replica struct {
 
 	mu      sync.Mutex
 	process *local.Process // nil when it does not run
+	watched chan struct{}  // closed when nobody polls the process any more
 	ready   atomic.Bool
 }
 
@@ -61,12 +62,14 @@ func (r *replica) start(args ...string) error {
 	if err != nil {
 		return err
 	}
-	go r.watch(r.process.Done())
+	r.watched = make(chan struct{})
+	go r.watch(r.process.Done(), r.watched)
 	return nil
 }
 
 // watch polls the readiness as a kubelet would, only faster.
-func (r *replica) watch(ended <-chan struct{}) {
+func (r *replica) watch(ended <-chan struct{}, left chan<- struct{}) {
+	defer close(left)
 	for {
 		select {
 		case <-ended:
@@ -130,13 +133,14 @@ func (r *replica) waitReady(ctx context.Context) error {
 // stop ends the process in one of its two ways and waits until it has ended.
 func (r *replica) stop(how func(*local.Process)) {
 	r.mu.Lock()
-	process := r.process
+	process, watched := r.process, r.watched
 	r.mu.Unlock()
 	if process == nil {
 		return
 	}
 	how(process)
 	<-process.Done()
+	<-watched // an answer from just before the end may still be stored
 	r.ready.Store(false)
 	r.mu.Lock()
 	defer r.mu.Unlock()

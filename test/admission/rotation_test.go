@@ -52,11 +52,19 @@ func TestNoCreationFailsWhileTheServingCertificateRotates(t *testing.T) {
 	// Afterwards with the lifetimes of everybody else.
 	defer restart(t)
 
+	dry := &load{pod: carrying(t, ns, "rotating", valid.PEM()), perSecond: dryRunsPerSecond, want: wantDryRuns, options: metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}}
+	real := &load{pod: dry.pod, perSecond: createsPerSecond, want: wantCreates}
+	// The API server sees the new caBundle a moment after it was written.
+	eventually(t, time.Minute, func() string {
+		if err := dry.stamped(t.Context()); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+
 	ctx, cancel := context.WithTimeout(t.Context(), loadDeadline)
 	defer cancel()
 	began, before := time.Now(), shared.balancer.accepted.Load()
-	dry := &load{pod: carrying(t, ns, "rotating", valid.PEM()), perSecond: dryRunsPerSecond, want: wantDryRuns, options: metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}}
-	real := &load{pod: dry.pod, perSecond: createsPerSecond, want: wantCreates}
 	seen := &generations{cas: map[string]bool{}, leaves: map[string]map[string]bool{}}
 	var wg sync.WaitGroup
 	for _, f := range []func(context.Context){dry.run, real.run, seen.watch, func(ctx context.Context) { moveAround(ctx, t) }} {
@@ -153,12 +161,17 @@ func (l *load) run(ctx context.Context) {
 	}
 }
 
-func (l *load) create(ctx context.Context) {
+// stamped is nil when a pod was created and stamped.
+func (l *load) stamped(ctx context.Context) error {
 	created, err := shared.kube.CoreV1().Pods(l.pod.Namespace).Create(ctx, l.pod.DeepCopy(), l.options)
 	if err == nil && len(stampOf(created)) != 3 {
 		err = fmt.Errorf("pod %s is not stamped", created.Name)
 	}
-	if err != nil {
+	return err
+}
+
+func (l *load) create(ctx context.Context) {
+	if err := l.stamped(ctx); err != nil {
 		l.failed.Add(1)
 		l.first.CompareAndSwap(nil, &err)
 	}

@@ -33,7 +33,7 @@ func TestARolloutThatSomebodyElseBeganEndsFirst(t *testing.T) {
 	atRest(t, apps)
 	m.awaitConverged(time.Minute, m.root)
 	history := m.record()
-	ship(t, apps, "busy", lab.ReadyDelayAnnotation, "5s")
+	ship(t, apps, "busy", lab.ReadyDelayAnnotation, "10s") // a slow machine sees the bundle and says so meanwhile
 	eventually(t, time.Minute, func() error {
 		if n := len(podsOf(t, apps, "busy")); n != replicas+1 {
 			return fmt.Errorf("%d pods, want the first of the new version beside the others", n)
@@ -47,7 +47,7 @@ func TestARolloutThatSomebodyElseBeganEndsFirst(t *testing.T) {
 		}
 		return nil
 	})
-	mt := m.awaitConverged(2*time.Minute, m.root, next)
+	mt := m.awaitConverged(3*time.Minute, m.root, next)
 
 	history.replay(func(i *instant) {
 		written, ok := i.change.object.(*appsv1.Deployment)

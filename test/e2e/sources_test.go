@@ -61,6 +61,8 @@ spec:
 	if err := local.Apply(t.Context(), env.client, []byte(objects)); err != nil {
 		t.Fatal(err)
 	}
+	issuedForGood(t, m.name, "root")
+	renewIn(t, m.name, "issuer") // it may be of an earlier issue of the root
 	root := m.issued("root", "")
 	issuer := m.issued("issuer", "")
 	m.publishText(string(root))

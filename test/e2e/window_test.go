@@ -197,7 +197,7 @@ func TestNothingIsWrittenWhilePausedOrSuspended(t *testing.T) {
 	m := newMesh(t, meshOptions{spec: oneByOne()})
 	// Of namespaces the first in the alphabet comes first.
 	data, ns := m.namespace("a-data"), m.namespace("apps")
-	const members, apps = 3, 6
+	const members, apps = 5, 6 // so many members that a slow machine can step in before the last
 	slowSet(t, data, "db", members, "1500ms")
 	for i := range apps {
 		deployment(t, ns, fmt.Sprint("app-", i), 1, slow)
@@ -218,7 +218,7 @@ func TestNothingIsWrittenWhilePausedOrSuspended(t *testing.T) {
 		{v1alpha1.Paused, 1, members, func(mt *v1alpha1.MeshTrust, to bool) { mt.Spec.Rollout.Paused = to }},
 		{v1alpha1.Suspended, members + 1, members + apps, func(mt *v1alpha1.MeshTrust, to bool) { mt.Spec.Suspend = to }},
 	} {
-		history.awaitWritings(stop.after, 40*time.Second)
+		history.awaitWritings(stop.after, time.Minute)
 		m.update(func(mt *v1alpha1.MeshTrust) { stop.set(mt, true) })
 		m.observed()
 		begun := len(history.writings())

@@ -70,9 +70,7 @@ func (w *world) approve(gate v1alpha1.Gate) {
 func older(t *testing.T) {
 	o := small("older")
 	o.Times.Issuer, o.Times.IssuerRenewBefore = 30*time.Minute, 27*time.Minute+30*time.Second
-	w := newMesh(t, o)
-	t.Cleanup(w.withoutRenewalField()) // before Reanchor comes, which looks for it once in minutes
-	w.entrust()
+	w := newWorld(t, o, nil)
 	w.converged()
 	w.beforeRenewal(time.Minute)
 	issuer := w.issuer()
@@ -87,15 +85,15 @@ func older(t *testing.T) {
 	w.rotated()
 }
 
-// withoutRenewalField takes spec.renewal out of cert-manager's CRD, and returns
-// what puts it back.
-func (w *world) withoutRenewalField() (restore func()) {
-	w.Helper()
+// withoutRenewalField takes spec.renewal out of cert-manager's CRD until the test
+// and all its subtests have ended.
+func withoutRenewalField(t *testing.T) {
+	t.Helper()
 	crd := &unstructured.Unstructured{}
 	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
 	crd.SetName("certificates.cert-manager.io")
 	var field any
-	ctx := context.WithoutCancel(w.Context()) // it is put back when the test has ended
+	ctx := context.WithoutCancel(t.Context()) // it is put back when the test has ended
 	change := func(edit func(spec map[string]any)) error {
 		return retry.OnError(retry.DefaultRetry, apierrors.IsConflict, func() error {
 			if err := env.client.Get(ctx, client.ObjectKeyFromObject(crd), crd); err != nil {
@@ -119,16 +117,19 @@ func (w *world) withoutRenewalField() (restore func()) {
 			return env.client.Update(ctx, crd)
 		})
 	}
-	w.check(change(func(spec map[string]any) {
+	err := change(func(spec map[string]any) {
 		field = spec["renewal"]
 		delete(spec, "renewal")
-	}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if field == nil {
-		w.Fatal("cert-manager's CRD has no field spec.renewal: the test shows nothing")
+		t.Fatal("cert-manager's CRD has no field spec.renewal: the test shows nothing")
 	}
-	return func() {
+	t.Cleanup(func() {
 		if err := change(func(spec map[string]any) { spec["renewal"] = field }); err != nil {
-			w.Error(err)
+			t.Error(err)
 		}
-	}
+	})
 }

@@ -29,7 +29,9 @@ func renewedTwice(t *testing.T) {
 // given out meanwhile.
 func stoppedReloading(t *testing.T) {
 	o := small("stopped-reloading")
-	o.Times.File = 15 * time.Second // it signs for so long at least before it may be restarted
+	// It signs for so long at least before it may be restarted: a proxy that renews
+	// its leaf must ask it meanwhile, and which replica one asks is chance.
+	o.Times.File = 25 * time.Second
 	// The issuer is switched when the replica is deaf, and not before.
 	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.ExternalTrust = true })
 	w.rotate(v1alpha1.GateNarrow)

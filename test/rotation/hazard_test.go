@@ -33,15 +33,8 @@ func (w *world) beforeRenewal(before time.Duration) time.Time {
 	w.Helper()
 	var at time.Time
 	w.eventually(3*time.Minute, func() error {
-		u := linkerd.Certificate()
-		if err := w.Client.Get(w.Context(), w.IssuerKey(), u); err != nil {
-			return err
-		}
-		text, _, err := unstructured.NestedString(u.Object, "status", "renewalTime")
-		if err != nil {
-			return err
-		}
-		if at, err = time.Parse(time.RFC3339, text); err != nil {
+		var err error
+		if at, err = w.renewal(); err != nil {
 			return err
 		}
 		if left := time.Until(at); left > before || left < before-10*time.Second {
@@ -50,6 +43,19 @@ func (w *world) beforeRenewal(before time.Duration) time.Time {
 		return nil
 	})
 	return at
+}
+
+// renewal is when the issuer renews itself.
+func (w *world) renewal() (time.Time, error) {
+	u := linkerd.Certificate()
+	if err := w.Client.Get(w.Context(), w.IssuerKey(), u); err != nil {
+		return time.Time{}, err
+	}
+	text, _, err := unstructured.NestedString(u.Object, "status", "renewalTime")
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Parse(time.RFC3339, text)
 }
 
 // inMidRoll fails unless the time is one at which the new anchor is there and pods

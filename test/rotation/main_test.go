@@ -25,7 +25,7 @@ import (
 )
 
 // atOnce is how many scenarios run side by side. They mostly wait.
-const atOnce = 8
+const atOnce = 11
 
 // env is what the scenarios share.
 var env struct {

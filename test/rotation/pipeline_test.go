@@ -44,6 +44,7 @@ func pipeline(t *testing.T) {
 	// was replaced is counted at the end.
 	w.unharmed()
 
+	w.farFromRenewal(20 * time.Second)
 	end, old := w.certificateEnd(w.IssuerKey()), w.issuer()
 	w.point(w.AnchorKey().Name + "-next")
 	w.check(w.RenewNow(t.Context(), w.IssuerKey()))
@@ -83,6 +84,24 @@ func pipeline(t *testing.T) {
 	w.drained(w.before)
 	w.rolledOnce()
 	w.unharmed()
+}
+
+// farFromRenewal waits until the issuer was issued for good and does not renew itself
+// for about so long: else another would be replaced than the one that was read.
+func (w *world) farFromRenewal(least time.Duration) {
+	w.Helper()
+	w.eventually(time.Minute, func() error {
+		at, err := w.renewal()
+		if err != nil {
+			return err
+		}
+		if left := time.Until(at); left < least {
+			return fmt.Errorf("the issuer renews itself in %s", left)
+		}
+		return nil
+	})
+	_, err := linkerd.Settled(w.Context(), w.Client, w.IssuerKey())
+	w.check(err)
 }
 
 const day = 24 * time.Hour

@@ -69,10 +69,12 @@ func rotations() []scenario {
 func TestDisturbedRotations(t *testing.T) { sideBySide(t, disturbances()) }
 
 // TestSingularRotations change what all meshes of a cluster share: that there is
-// something outside of it, what cert-manager can do, who leads. Beside them are
+// something outside of it, who leads, and, for all of them, what cert-manager can do:
+// it cannot hold back renewals. Beside them are
 // some that wait for a renewal which comes by itself in mid-roll: few at once, so
 // that the roll is as quick as they count on. All have their approvals.
 func TestSingularRotations(t *testing.T) {
+	withoutRenewalField(t) // before there is any mesh: Reanchor looks for it once in minutes
 	sideBySide(t, []scenario{
 		{"objects of what is outside demand approvals", linked},
 		{"a cert-manager that cannot hold back renewals", older},

@@ -222,9 +222,11 @@ func toldMetrics() bool {
 }
 
 // metrics are those that the controller serves at this moment.
-func metrics() (string, error) {
+func metrics() (string, error) { return metricsAt(env.metrics) }
+
+func metricsAt(address string) (string, error) {
 	asker := http.Client{Timeout: 20 * time.Second} // the controller may be stopped in its tracks
-	answer, err := asker.Get("http://" + env.metrics + "/metrics")
+	answer, err := asker.Get("http://" + address + "/metrics")
 	if err != nil {
 		return "", err
 	}

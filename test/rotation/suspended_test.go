@@ -28,7 +28,7 @@ import (
 func suspendedThroughout(t *testing.T, layout v1alpha1.Layout) {
 	o := small("suspended-" + strings.ToLower(string(layout)))
 	o.Layout, o.Workloads, o.Rate, o.ReadyDelay = layout, 3, 10, 3*time.Second
-	o.Times.File = 12 * time.Second // ConfirmIssuer lasts for so long at least
+	o.Times.File = 20 * time.Second // ConfirmIssuer lasts for so long at least, and the run must be suspended in it
 	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) {
 		oneByOne(mt)
 		mt.Spec.Rotation.ExternalTrust = true

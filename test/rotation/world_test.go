@@ -114,7 +114,17 @@ func (w *world) end() {
 	if err := w.Stop(ctx); err != nil {
 		w.Error(err)
 	}
-	objects := []client.Object{&v1alpha1.MeshTrust{ObjectMeta: metav1.ObjectMeta{Name: w.Mesh.Mesh}}}
+	var objects []client.Object
+	var runs v1alpha1.AnchorRotationList // all others would be told of them, whenever they list theirs
+	if err := w.Client.List(ctx, &runs); err != nil {
+		w.Error(err)
+	}
+	for i := range runs.Items {
+		if r := &runs.Items[i]; r.Spec.MeshTrustRef.Name == w.Mesh.Mesh && isTrue(r, v1alpha1.ConditionComplete) {
+			objects = append(objects, r)
+		}
+	}
+	objects = append(objects, &v1alpha1.MeshTrust{ObjectMeta: metav1.ObjectMeta{Name: w.Mesh.Mesh}})
 	for _, ns := range w.namespaces() {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
 	}

@@ -153,7 +153,7 @@ func TestMeshesSideBySide(t *testing.T) {
 			t.Run(string(layout), func(t *testing.T) {
 				t.Parallel()
 				// The bundle rests for longer than a slow cert-manager takes to issue.
-				issuedTwice(t, l, inPlace.Client, linkerd.Options{Kubelet: k, Name: name, Layout: layout, Times: linkerd.Times{File: 10 * time.Second}})
+				issuedTwice(t, l, inPlace.Client, linkerd.Options{Kubelet: k, Name: name, Layout: layout, Times: linkerd.Times{File: 20 * time.Second}})
 			})
 		}
 	})

@@ -21,7 +21,7 @@ func (r *Reconciler) observe(ctx context.Context, w *world) error {
 		return fmt.Errorf("reading the certificates of mesh %s: %w", w.mt.Name, err)
 	}
 	objects.Fill(f)
-	f.Mesh, f.Policy = w.mt.Name, policyOf(&w.spec)
+	f.Mesh, f.Policy, f.Marked = w.mt.Name, policyOf(&w.spec), markedOf(w.mt)
 	f.Earlier = earlierOf(w, known(f))
 	f.Roller = rollerOf(w)
 	if err := r.observeRun(ctx, w); err != nil {
@@ -82,6 +82,20 @@ func policyOf(spec *v1alpha1.MeshTrustSpec) lifecycle.Policy {
 		p.AnchorNamespace = ro.AnchorCertificateRef.Namespace
 	}
 	return p
+}
+
+// markedOf returns the anchors that the MeshTrust's status marks as own (markOwn).
+func markedOf(mt *v1alpha1.MeshTrust) bundle.Set {
+	if mt.Status.Bundle == nil {
+		return bundle.Set{}
+	}
+	var own []string
+	for _, a := range mt.Status.Bundle.Anchors {
+		if a.Own {
+			own = append(own, a.Fingerprint)
+		}
+	}
+	return setOf(own, bundle.Set{})
 }
 
 // known are all anchors of which more than the fingerprint is at hand.

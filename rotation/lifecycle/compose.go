@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -36,22 +37,23 @@ const spareAnchors = 3
 func Compose(c Composition, now time.Time) (bundle.Set, Hold) {
 	idle := c.Present.Intersect(c.Own).ExpiredAt(now).Minus(c.Needed)
 	set := c.Present.Union(c.Needed).Minus(idle).Minus(c.Drop.Intersect(c.Own))
-	carried, spare := 0, 0
+	carried, spare := 0, []string(nil)
 	for _, a := range set.Intersect(c.Own).ValidAt(now).Anchors() {
 		switch {
 		case a.Fingerprint == c.Newest:
 		case c.Needed.Contains(a.Fingerprint):
 			carried++
 		default:
-			spare++
+			spare = append(spare, a.Fingerprint.Short())
 		}
 	}
 	switch {
 	case c.Present.ContainsAll(set):
 		return set, Hold{}
-	case spare > spareAnchors && !c.Present.Contains(c.Newest):
+	case len(spare) > spareAnchors && !c.Present.Contains(c.Newest):
 		return c.Present, Hold{v1alpha1.CarryOverExceeded, fmt.Sprintf(
-			"the bundle holds %d anchors that were renewed before they signed anything, and would get another; find out who keeps renewing", spare)}
+			"the bundle holds %d own anchors that nothing needs, and would get another; find out who keeps renewing the anchor, and take some of them out of it: %s",
+			len(spare), strings.Join(spare, ", "))}
 	case carried > c.MaxCarryOver:
 		return c.Present, Hold{v1alpha1.CarryOverExceeded, fmt.Sprintf(
 			"%d earlier anchors are needed in the bundle, spec.rotation.maxCarryOver allows %d; raise it, or let the rotation that needs them end", carried, c.MaxCarryOver)}

@@ -22,6 +22,9 @@ type Facts struct {
 	// Archive holds every own anchor that was ever seen (ConfigMap
 	// reanchor-anchors, certificates only).
 	Archive Carrier
+	// Marked are the anchors that the MeshTrust's status marks as own: a second
+	// record of those in the bundle.
+	Marked bundle.Set
 	// Anchors are the Certificates of this mesh's own anchors. Generations: one
 	// for each generation; InPlace: the one.
 	Anchors []Certificate

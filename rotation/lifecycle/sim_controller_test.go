@@ -352,6 +352,7 @@ func (w *world) facts(c *controller) lifecycle.Facts {
 		Read:    lifecycle.Read{StartedAt: c.clock(w), ServerTime: w.now.Add(w.server)},
 		Bundle:  lifecycle.Bundle{Set: w.ca.set(w.published.set), ResourceVersion: rvOf(w.published.rv)},
 		Archive: lifecycle.Carrier{Set: w.ca.set(w.archive.set), ResourceVersion: rvOf(w.archive.rv)},
+		Marked:  w.ca.set(w.marked),
 		Pointer: lifecycle.Pointer{Known: true, SecretName: w.pointer.secret, Token: w.pointer.token, ResourceVersion: rvOf(w.pointerRV)},
 		Checks:  lifecycle.Checks{Expected: 12 * time.Minute},
 	}
@@ -384,8 +385,21 @@ func (w *world) facts(c *controller) lifecycle.Facts {
 		f.Run = &lifecycle.Run{Name: w.run.name, UID: w.run.uid, Suspend: w.run.suspend, Abort: w.run.abort, Acknowledge: w.run.ack, State: w.run.state}
 	}
 	w.unread(&f)
+	w.mark(&f)
 	w.mutate(&f)
 	return f
+}
+
+// mark is what a look writes into the MeshTrust's status besides.
+func (w *world) mark(f *lifecycle.Facts) {
+	own := lifecycle.OwnAnchors(f)
+	var marked mask
+	for i := range w.ca.anchors {
+		if w.published.set&(1<<i) != 0 && own.Contains(w.ca.anchors[i].Fingerprint) {
+			marked |= 1 << i
+		}
+	}
+	w.marked = marked
 }
 
 // taken takes an unread Certificate for one that never issued anything, in the

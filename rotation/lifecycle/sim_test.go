@@ -108,9 +108,9 @@ func newWorld(seed uint64, ca *authorities, cfg config) *world {
 		first = shortLived
 	}
 	name := "mesh-anchor-1"
-	w.anchors = []simCert{{name: name, secret: name, gen: 1, ca: first, rv: w.rv(), labelled: true, secretLabel: true}}
+	w.anchors = []simCert{{name: name, secret: name, gen: 1, revision: 1, ca: first, rv: w.rv(), labelled: true, secretLabel: true}}
 	w.pointer.secret, w.pointerRV = name, w.rv()
-	w.issuer = simCert{name: "issuer", secret: "issuer", rv: w.rv(), ca: -1, signer: first, id: 1, notBefore: simBase.Add(-w.between(0, simRenewAfter))}
+	w.issuer = simCert{name: "issuer", secret: "issuer", revision: 1, rv: w.rv(), ca: -1, signer: first, id: 1, notBefore: simBase.Add(-w.between(0, simRenewAfter))}
 	w.recorded = recordedIssuer{signer: first, since: simBase}
 	w.issuer.notAfter = w.issuer.notBefore.Add(simIssuer)
 	w.issuerHistory = []issuerAt{{simBase.Add(-time.Hour), w.issuer}}
@@ -353,6 +353,7 @@ func (w *world) foreign() {
 		w.tally["foreign renewals"]++
 	case n < 8 && w.cfg.inPlace && !w.anchors[0].issuing && w.mayRenewAnchor():
 		w.anchors[0].issuing, w.anchors[0].issuingAt, w.anchors[0].rv = true, w.now, w.rv()
+		w.renewals++
 		w.tally["foreign anchor renewals"]++
 	case n < 11 && !w.cfg.writer:
 		w.logf("somebody deletes the carrier")
@@ -367,7 +368,28 @@ func (w *world) foreign() {
 	}
 }
 
-// mayRenewAnchor leaves out what no controller could make good: an issuer that
+// heedAdvice takes anchors out of a bundle that has come to hold too many, as the
+// run asks for: those that it names are needed by nothing, so that I2 holds.
+func (w *world) heedAdvice() {
+	d := w.controllers[w.leader].decision
+	if !w.cfg.writer || d.Reason != v1alpha1.CarryOverExceeded {
+		return
+	}
+	set := w.published.set
+	for i := range w.ca.anchors {
+		if strings.Contains(d.Message, w.ca.anchors[i].Fingerprint.Short()) {
+			set &^= 1 << i
+		}
+	}
+	if set != w.published.set {
+		w.logf("somebody takes out what the bundle has too much")
+		w.tally["advice heeded"]++
+		w.publish(set)
+	}
+}
+
+// mayRenewAnchor leaves out what no controller could make good, or wants to: whoever
+// keeps renewing is stopped (spareAnchors). It is an issuer that
 // renews itself within the moment that it takes to hold it back, or is issued a
 // second time, and a renewal before the standing rule is written.
 func (w *world) mayRenewAnchor() bool {
@@ -377,8 +399,8 @@ func (w *world) mayRenewAnchor() bool {
 	if w.cfg.shaky {
 		moment = 12 * time.Minute
 	}
-	soon := !w.now.Before(w.issuer.notBefore.Add(simRenewAfter-moment)) && !w.issuer.heldSeen
-	return carried && !soon && !w.issuer.issuing && !w.issuer.twice && !w.suspended
+	soon := !w.now.Before(w.issuer.notBefore.Add(simRenewAfter-moment)) && !(w.issuer.heldSeen && w.issuer.held)
+	return w.renewals < 2 && carried && !soon && !w.issuer.issuing && !w.issuer.twice && !w.suspended
 }
 
 func (w *world) deleteCarrier() { w.carrier = holder{} }
@@ -472,6 +494,7 @@ func simulate(seed uint64, ca *authorities, cfg config) (w *world, f foul) {
 	}
 	w.calm()
 	for range 6000 {
+		w.heedAdvice()
 		switch {
 		case w.run == nil:
 		case w.run.state.Outcome != "":

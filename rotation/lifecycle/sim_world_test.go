@@ -156,6 +156,9 @@ type truth struct {
 	mtGen     int
 	earlier   []earlierIssuer
 	recorded  recordedIssuer
+	marked    mask
+	// renewals are those by others since the issuer last came under another anchor.
+	renewals int
 	// of the roller
 	rolledHash mask
 	seenAt     time.Time
@@ -321,7 +324,7 @@ func (w *world) sign() {
 	w.refereeSign(before, ca)
 	if before != ca {
 		w.earlier = append(w.earlier, earlierIssuer{before, w.now.Add(simLeaf + simLeafSkew + 2*simSkew)})
-		w.recorded.at = w.now.Add(w.between(0, 10*time.Minute))
+		w.recorded.at, w.renewals = w.now.Add(w.between(0, 10*time.Minute)), 0
 	}
 	w.issuer.signer, w.issuer.id = ca, w.rv()
 	w.issuer.notBefore, w.issuer.notAfter = w.now, w.now.Add(simIssuer)

@@ -47,7 +47,7 @@ type view struct {
 }
 
 func look(f *Facts) view {
-	v := view{own: f.Archive.Set, pointed: f.signsNext()}
+	v := view{own: f.Archive.Set.Union(f.Bundle.Set.Intersect(f.Marked)), pointed: f.signsNext()}
 	if !f.Policy.writesBundle() {
 		v.own = v.own.Union(f.Carrier.Set)
 	}

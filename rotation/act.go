@@ -21,8 +21,7 @@ import (
 
 // actWithin is how long a decision may be acted on. A window may have closed by
 // then, or the bundle be another (package rollout, "What the caller owes"; the
-// simulation there has the same bound). It bounds the writes, too: a client that an
-// overloaded API server tells to come back sleeps within the call, for minutes.
+// simulation there has the same bound).
 const actWithin = 5 * time.Second
 
 // errVoid says that what was decided does not hold any more. No action of it is
@@ -48,15 +47,9 @@ func (r *Reconciler) write(ctx context.Context, mt *v1alpha1.MeshTrust, o *obser
 		return unlessVoid(ctx, err)
 	}
 	o.writer.InForce = func(ctx context.Context) error { return r.inForce(ctx, mt, o) }
-	limited, cancel := context.WithTimeout(ctx, actWithin-r.clock.Since(o.decidedAt))
-	defer cancel()
 	var faults []error
 	for _, a := range actions {
-		written, err := o.writer.Do(limited, a)
-		if err != nil && limited.Err() != nil && ctx.Err() == nil {
-			r.memory.wasRefused(mt.Name, a.Key, "the server, which gave no answer in time") // the others come first next time
-			err = fmt.Errorf("%w: %s took too long: %w", errVoid, a.Key, err)
-		}
+		written, err := o.writer.Do(ctx, a)
 		switch {
 		case errors.Is(err, errVoid):
 			return errors.Join(append(faults, unlessVoid(ctx, err))...)

@@ -255,32 +255,6 @@ func TestADecisionIsActedOnWhileItHolds(t *testing.T) {
 	}
 }
 
-// An overloaded API server tells the client to come back, which sleeps within the
-// call. Whatever is said meanwhile, such as suspend, no write may come after it.
-func TestAWriteEndsWithItsDecision(t *testing.T) {
-	w := newActing(t)
-	tried := 0
-	w.seen.writer.Client = interceptor.NewClient(w.api, interceptor.Funcs{
-		Apply: func(ctx context.Context, _ client.WithWatch, _ runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
-			tried++
-			<-ctx.Done()
-			return ctx.Err()
-		},
-	})
-	w.clock.Step(actWithin - 50*time.Millisecond)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := w.act(ctx, w.trust, w.seen, rollout.Decision{Actions: w.actions}); err != nil || ctx.Err() != nil {
-		t.Errorf("error %v, waited until %v", err, ctx.Err())
-	}
-	if tried != 1 {
-		t.Errorf("%d writes were begun, want the first alone", tried)
-	}
-	if w.memory.of("linkerd").refused[w.actions[0].Key] == "" {
-		t.Error("the workload that held up the others is not put behind them")
-	}
-}
-
 func encodedIssuer(root *bundletest.CA) string {
 	return base64.StdEncoding.EncodeToString(secretOf(root).Data["tls.crt"])
 }

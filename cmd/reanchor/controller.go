@@ -80,6 +80,7 @@ func (c *ControllerCmd) manager(logger logr.Logger) (manager.Manager, error) {
 	}
 	// The planner sets the pace of writes; the client only bounds a fault of it.
 	config.QPS, config.Burst = 100, 200
+	config.Wrap(writesOnce)
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("registering types: %w", err)

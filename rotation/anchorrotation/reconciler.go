@@ -153,21 +153,13 @@ func after(w *world, d lifecycle.Decision, now time.Time) time.Duration {
 	return wait
 }
 
-// actWithin is how long an action may take from the last question whether it is
-// still wanted. A client that an overloaded API server tells to come back sleeps
-// within the call, for minutes, while somebody suspends the run or aborts it.
-const actWithin = 5 * time.Second
-
 // act makes the writes of a decision, in order, up to the first that fails.
 func (r *Reconciler) act(ctx context.Context, w *world, d lifecycle.Decision) error {
 	for _, a := range d.Actions {
 		if err := r.inForce(ctx, w); err != nil {
 			return err
 		}
-		limited, cancel := context.WithTimeout(ctx, actWithin)
-		err := r.Store.Do(limited, w.mt, a)
-		cancel()
-		if err != nil {
+		if err := r.Store.Do(ctx, w.mt, a); err != nil {
 			r.Reporter.failed(w, d.Reason, a, err)
 			return fmt.Errorf("carrying out %s: %w", a.Verb, err)
 		}

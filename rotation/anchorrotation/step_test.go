@@ -560,21 +560,6 @@ func (m *countingMapper) RESTMapping(gk schema.GroupKind, versions ...string) (*
 	return m.RESTMapper.RESTMapping(gk, versions...)
 }
 
-// An overloaded API server tells the client to come back, which sleeps within the
-// call, while somebody suspends the run.
-func TestAnActionThatGetsNoAnswerEnds(t *testing.T) {
-	t.Parallel()
-	r, w := stage(t, interceptor.Funcs{Apply: func(ctx context.Context, _ client.WithWatch, _ runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
-		<-ctx.Done()
-		return ctx.Err()
-	}})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if _, err := r.step(ctx, w); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-		t.Errorf("error %v, and waited until %v", err, ctx.Err())
-	}
-}
-
 // While pods roll, the status of the MeshTrust is written all the time. What a look
 // wants to note there waits, and the run does not.
 func TestARunGoesOnWhereItsNotesAreOvertaken(t *testing.T) {

@@ -155,8 +155,7 @@ type IssuerStatus struct {
 	// +listMapKey=fingerprint
 	// +kubebuilder:validation:MaxItems=10
 	Earlier []EarlierIssuer `json:"earlier,omitempty"`
-	// earlierTotal is how many there are. When it is more than the list holds,
-	// nothing is rolled until the oldest have ended.
+	// earlierTotal is how many there are; the list holds the latest.
 	// +optional
 	EarlierTotal int32 `json:"earlierTotal,omitempty"`
 }

@@ -22,7 +22,7 @@ func (r *Reconciler) observe(ctx context.Context, w *world) error {
 	}
 	objects.Fill(f)
 	f.Mesh, f.Policy, f.Marked = w.mt.Name, policyOf(&w.spec), markedOf(w.mt)
-	f.Earlier = earlierOf(w, known(f))
+	f.Earlier = earlierOf(w, f)
 	f.Roller = rollerOf(w)
 	if err := r.observeRun(ctx, w); err != nil {
 		return err
@@ -111,12 +111,13 @@ func known(f *lifecycle.Facts) bundle.Set {
 
 // earlierOf returns the issuers that were in use before and whose leaves may
 // live on. When the list in status was cut, what is not on it may have been
-// signed by any anchor, for as long as the longest that is.
-func earlierOf(w *world, details bundle.Set) []lifecycle.Earlier {
+// signed by any own anchor, for as long as the longest that is.
+func earlierOf(w *world, f *lifecycle.Facts) []lifecycle.Earlier {
 	issuer := w.mt.Status.Issuer
 	if issuer == nil {
 		return nil
 	}
+	details := known(f)
 	var out []lifecycle.Earlier
 	var last time.Time
 	for _, e := range LiveIssuers(issuer.Earlier, w.runs) {
@@ -126,7 +127,7 @@ func earlierOf(w *world, details bundle.Set) []lifecycle.Earlier {
 		}
 	}
 	if int(issuer.EarlierTotal) > len(issuer.Earlier) && !last.IsZero() {
-		out = append(out, lifecycle.Earlier{SignedBy: details, LeavesUntil: last})
+		out = append(out, lifecycle.Earlier{SignedBy: lifecycle.OwnAnchors(f), LeavesUntil: last})
 	}
 	return out
 }

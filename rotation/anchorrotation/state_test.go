@@ -203,3 +203,34 @@ func TestOfTooManyBlockersTheFirstAreListedAndAllCounted(t *testing.T) {
 		}
 	}
 }
+
+// What the status of the MeshTrust says counts for the rotation.
+func TestTheRecordOfTheMeshTrustIsRead(t *testing.T) {
+	old, foreign, since := root(t, "old"), root(t, "foreign"), metav1.NewTime(noon)
+	mt := &v1alpha1.MeshTrust{Status: v1alpha1.MeshTrustStatus{
+		Bundle: &v1alpha1.BundleStatus{Anchors: []v1alpha1.AnchorStatus{
+			{Fingerprint: old.Fingerprint.String(), Own: true}, {Fingerprint: foreign.Fingerprint.String()},
+		}},
+		Issuer: &v1alpha1.IssuerStatus{
+			VerifiedBy: []string{old.Fingerprint.String()}, SignedSince: &since, EarlierTotal: 2,
+			Earlier: []v1alpha1.EarlierIssuer{{Fingerprint: "x", VerifiedBy: []string{old.Fingerprint.String()}, LeavesUntil: since}},
+		},
+	}}
+	w := &world{mt: mt, spec: mt.EffectiveSpec()}
+	issuer := rollerOf(w).Issuer
+	if issuer == nil || !issuer.VerifiedBy.Contains(old.Fingerprint) || !issuer.Since.Equal(noon) {
+		t.Errorf("the issuer on record is %+v", issuer)
+	}
+	f := &lifecycle.Facts{Bundle: lifecycle.Bundle{Set: bundle.FromAnchors(old, foreign)}, Marked: markedOf(mt)}
+	f.Earlier = earlierOf(w, f)
+	if len(f.Earlier) != 2 {
+		t.Errorf("%d earlier issuers, want the one of the list, and one for those that were cut from it", len(f.Earlier))
+	}
+	if own := lifecycle.OwnAnchors(f); !own.Contains(old.Fingerprint) || own.Contains(foreign.Fingerprint) {
+		t.Errorf("the own anchors are %v, want the marked one alone", own)
+	}
+	mt.Status.Issuer = nil
+	if rollerOf(w).Issuer != nil {
+		t.Error("there is no issuer on record")
+	}
+}

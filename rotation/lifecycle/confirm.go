@@ -64,7 +64,7 @@ func (p *planner) noteInUse(to *Replaced) bool {
 	}
 	if !recorded.VerifiedBy.Contains(to.Anchor.Fingerprint) {
 		p.state.InUseAt = noTime
-		return p.wait(v1alpha1.ConfirmingIssuer, "the status of the MeshTrust does not name the new issuer yet")
+		return p.wait(v1alpha1.ConfirmingIssuer, "the status of the MeshTrust does not name the new issuer yet; its condition IssuerTrusted and spec.issuer say which one it reads")
 	}
 	if recorded.Since.After(p.state.InUseAt) {
 		p.state.InUseAt = recorded.Since // by the clock of another leader

@@ -164,8 +164,8 @@ func (n *Nudger) wakeInTime(ctx context.Context, a Action) error {
 
 // wake is when an owner was woken, and the pause until it may be again.
 type wake struct {
-	at    time.Time
-	pause time.Duration
+	at            time.Time
+	pause, before time.Duration
 }
 
 // Pauses between two wakes of one owner. They double, so that where the reason
@@ -184,24 +184,24 @@ func (n *Nudger) due(o Owner) bool {
 	last, ok := n.woken[o]
 	switch {
 	case !ok || now.Sub(last.at) > forgetAfter:
-		last.pause = firstPause
+		last.pause, last.before = firstPause, firstPause
 	case now.Sub(last.at) < last.pause:
 		return false
 	default:
-		last.pause = min(2*last.pause, longestPause)
+		last.pause, last.before = min(2*last.pause, longestPause), last.pause
 	}
 	last.at = now
 	n.woken[o] = last
 	return true
 }
 
-// notWoken has an owner that could not be woken tried again soon: its pause grew for
-// a wake that did not come about.
+// notWoken gives an owner that could not be woken back the pause that it had: the next
+// grew for a wake that did not come about.
 func (n *Nudger) notWoken(o Owner) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	last := n.woken[o]
-	last.pause = firstPause
+	last.pause = last.before
 	n.woken[o] = last
 }
 

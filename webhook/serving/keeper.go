@@ -138,15 +138,14 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, passWithin)
 	defer cancel()
 	var d Decision
-	var fault error // of the last step
+	var refused, fault error // of the last action, and of the last step
 	for range maxSteps {
 		observed, err := k.observe(ctx)
 		if err != nil {
 			return 0, err
 		}
 		d = Next(observed.facts, k.options.Policy, k.clock.Now())
-		var refused error
-		if d.Action != Nothing {
+		if d.Action != Nothing && (refused == nil || apierrors.IsConflict(refused)) { // each issues a certificate
 			if refused = k.act(ctx, observed, d); refused == nil {
 				fault = nil
 				continue

@@ -91,6 +91,41 @@ func (r *Reconciler) confirm(ctx context.Context, o *observation) error {
 	}
 }
 
+// confirmRecord makes sure, where the status would name another bundle or issuer than
+// before, that these are the ones which the API server holds. A leader that slept
+// reads the MeshTrust anew when it wakes up, and what its watches delivered before:
+// it would put the old issuer on record again, and whoever corrects that would have it
+// replaced a second time, after a rotation has shown that its leaves have ended.
+func (r *Reconciler) confirmRecord(ctx context.Context, before, mt *v1alpha1.MeshTrust, o *observation) error {
+	if sameRecord(&before.Status, &mt.Status) {
+		return nil
+	}
+	if err := r.confirm(ctx, o); err != nil {
+		return err
+	}
+	if r.published.Bundle(o.spec.Bundle, r.clock.Now()).Differs(o.bundle) || r.published.Issuer(o.spec.Issuer, r.clock.Now()).Differs(o.issuer) {
+		return fmt.Errorf("%w: bundle or issuer changed since", errVoid)
+	}
+	return nil
+}
+
+// sameRecord reports whether two statuses name the same bundle and issuer.
+func sameRecord(a, b *v1alpha1.MeshTrustStatus) bool {
+	bundle := func(s *v1alpha1.MeshTrustStatus) string {
+		if s.Bundle == nil {
+			return ""
+		}
+		return s.Bundle.Hash
+	}
+	issuer := func(s *v1alpha1.MeshTrustStatus) string {
+		if s.Issuer == nil {
+			return ""
+		}
+		return s.Issuer.Fingerprint
+	}
+	return bundle(a) == bundle(b) && issuer(a) == issuer(b)
+}
+
 // inForce returns an error when what was decided does not hold any more. The
 // MeshTrust is not as it was stored with the decision: another controller took
 // over while this one slept, or the user said otherwise, such as suspend. Bundle or

@@ -255,6 +255,61 @@ func TestADecisionIsActedOnWhileItHolds(t *testing.T) {
 	}
 }
 
+// A leader that slept has what its watches delivered before, and a MeshTrust that it
+// reads anew.
+func TestAnotherIssuerIsOnRecordOnlyWhenItIsConfirmed(t *testing.T) {
+	other := func(t *testing.T) *bundletest.CA {
+		return bundletest.NewRoot(t, "other", bundletest.From(at(-3600), time.Hour*24))
+	}
+	for name, c := range map[string]struct {
+		before, after string // the issuers on record
+		happens       func(*acting)
+		lists         int
+		void          bool
+	}{
+		"nothing changes":                             {before: "a", after: "a"},
+		"another issuer":                              {before: "a", after: "b", lists: 2},
+		"another, and the watch is behind":            {before: "a", after: "b", happens: func(w *acting) { w.touch(secretOf(other(w.T))) }, lists: 2, void: true},
+		"another, and the bundle's watch is behind":   {before: "a", after: "b", happens: func(w *acting) { w.touch(configMapOf(other(w.T))) }, lists: 1, void: true},
+		"another, and meanwhile a third is delivered": {before: "a", after: "b", happens: func(w *acting) { w.redeliver(secretOf(other(w.T))) }, lists: 2, void: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newActing(t)
+			if c.happens != nil {
+				c.happens(w)
+			}
+			w.lists = nil
+			record := func(issuer string) *v1alpha1.MeshTrust {
+				return &v1alpha1.MeshTrust{Status: v1alpha1.MeshTrustStatus{Issuer: &v1alpha1.IssuerStatus{Fingerprint: issuer}}}
+			}
+			err := w.confirmRecord(t.Context(), record(c.before), record(c.after), w.seen)
+			if errors.Is(err, errVoid) != c.void || err != nil && !c.void {
+				t.Errorf("error %v, void %t", err, c.void)
+			}
+			if len(w.lists) != c.lists {
+				t.Errorf("%d requests, want %d", len(w.lists), c.lists)
+			}
+		})
+	}
+}
+
+// redeliver changes a Secret in the API server, and has the watch deliver it.
+func (w *acting) redeliver(o *corev1.Secret) {
+	w.Helper()
+	data := o.Data
+	if err := w.api.Get(w.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+		w.Fatal(err)
+	}
+	o.Data = data
+	if err := w.api.Update(w.Context(), o); err != nil {
+		w.Fatal(err)
+	}
+	if err := w.watched.Tracker().Update(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, w.held(&corev1.Secret{}, issuerOfIt), o.Namespace); err != nil {
+		w.Fatal(err)
+	}
+	w.eventually(func() bool { return w.published.Issuer(w.seen.spec.Issuer, now).Differs(w.seen.issuer) })
+}
+
 func encodedIssuer(root *bundletest.CA) string {
 	return base64.StdEncoding.EncodeToString(secretOf(root).Data["tls.crt"])
 }

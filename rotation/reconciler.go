@@ -119,6 +119,9 @@ func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (
 	o.decidedAt = now
 	d := rollout.Next(o.facts, now)
 	render(mt, o, d, now)
+	if err := r.confirmRecord(ctx, before, mt, o); err != nil {
+		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, unlessVoid(ctx, err)
+	}
 	stored, err := r.store(ctx, before, mt, len(d.Actions) > 0)
 	switch {
 	case apierrors.IsConflict(err):

@@ -297,8 +297,14 @@ func (w *world) describe(ctx context.Context) string {
 	for _, c := range mt.Status.Conditions {
 		out += fmt.Sprintf(" %s=%s/%s (%s);\n", c.Type, c.Status, c.Reason, c.Message)
 	}
+	if i := mt.Status.Issuer; i != nil {
+		out += fmt.Sprintf(" issuer %.8s verified by %.8s since %s; earlier ones:", i.Fingerprint, i.VerifiedBy, i.SignedSince.Format(time.TimeOnly))
+		for _, e := range i.Earlier {
+			out += fmt.Sprintf(" %.8s verified by %.8s, replaced at %s;", e.Fingerprint, e.VerifiedBy, e.ReplacedAt.Format(time.TimeOnly))
+		}
+	}
 	if run, err := w.run(ctx); err == nil {
-		out += describeRun(run) + "\n"
+		out += "\n" + describeRun(run) + fmt.Sprintf(" issuer in use at %v\n", run.Status.IssuerInUseAt)
 		for _, s := range run.Status.Steps {
 			out += fmt.Sprintf(" %s %s %s\n", s.StartedAt.Format(time.TimeOnly), s.Phase, s.Message)
 		}

@@ -80,15 +80,7 @@ func unlessVoid(ctx context.Context, err error) error {
 // confirm asks the API server, once before the first write, whether bundle and
 // issuer are those that were delivered: a watch may be behind.
 func (r *Reconciler) confirm(ctx context.Context, o *observation) error {
-	err := r.published.Confirm(ctx, r.live, &o.spec, r.clock.Now())
-	switch {
-	case errors.Is(err, published.ErrChanged), errors.Is(err, published.ErrSyncing):
-		return fmt.Errorf("%w: %w", errVoid, err)
-	case err != nil:
-		return fmt.Errorf("confirming bundle and issuer: %w", err)
-	default:
-		return nil
-	}
+	return confirmed(r.published.Confirm(ctx, r.live, &o.spec, r.clock.Now()), false)
 }
 
 // confirmRecord makes sure, where the status would name another bundle or issuer than
@@ -96,34 +88,49 @@ func (r *Reconciler) confirm(ctx context.Context, o *observation) error {
 // reads the MeshTrust anew when it wakes up, and what its watches delivered before:
 // it would put the old issuer on record again, and whoever corrects that would have it
 // replaced a second time, after a rotation has shown that its leaves have ended.
+//
+// Only what would be new is confirmed, which has been read: what cannot be read must
+// not keep the status from saying so.
 func (r *Reconciler) confirmRecord(ctx context.Context, before, mt *v1alpha1.MeshTrust, o *observation) error {
-	if sameRecord(&before.Status, &mt.Status) {
-		return nil
+	now, current := r.clock.Now(), r.published
+	if hash := bundleOnRecord(mt); hash != "" && hash != bundleOnRecord(before) {
+		if err := confirmed(current.ConfirmBundle(ctx, r.live, o.spec.Bundle, now), current.Bundle(o.spec.Bundle, now).Differs(o.bundle)); err != nil {
+			return err
+		}
 	}
-	if err := r.confirm(ctx, o); err != nil {
-		return err
-	}
-	if r.published.Bundle(o.spec.Bundle, r.clock.Now()).Differs(o.bundle) || r.published.Issuer(o.spec.Issuer, r.clock.Now()).Differs(o.issuer) {
-		return fmt.Errorf("%w: bundle or issuer changed since", errVoid)
+	if issuer := issuerOnRecord(mt); issuer != "" && issuer != issuerOnRecord(before) {
+		return confirmed(current.ConfirmIssuer(ctx, r.live, o.spec.Issuer, now), current.Issuer(o.spec.Issuer, now).Differs(o.issuer))
 	}
 	return nil
 }
 
-// sameRecord reports whether two statuses name the same bundle and issuer.
-func sameRecord(a, b *v1alpha1.MeshTrustStatus) bool {
-	bundle := func(s *v1alpha1.MeshTrustStatus) string {
-		if s.Bundle == nil {
-			return ""
-		}
-		return s.Bundle.Hash
+// confirmed turns the answer to a question whether something was read as it is, and
+// whether it was read differently since, into an error.
+func confirmed(err error, differs bool) error {
+	switch {
+	case errors.Is(err, published.ErrChanged), errors.Is(err, published.ErrSyncing):
+		return fmt.Errorf("%w: %w", errVoid, err)
+	case err != nil:
+		return fmt.Errorf("confirming bundle and issuer: %w", err)
+	case differs:
+		return fmt.Errorf("%w: bundle or issuer changed since", errVoid)
+	default:
+		return nil
 	}
-	issuer := func(s *v1alpha1.MeshTrustStatus) string {
-		if s.Issuer == nil {
-			return ""
-		}
-		return s.Issuer.Fingerprint
+}
+
+func bundleOnRecord(mt *v1alpha1.MeshTrust) string {
+	if mt.Status.Bundle == nil {
+		return ""
 	}
-	return bundle(a) == bundle(b) && issuer(a) == issuer(b)
+	return mt.Status.Bundle.Hash
+}
+
+func issuerOnRecord(mt *v1alpha1.MeshTrust) string {
+	if mt.Status.Issuer == nil {
+		return ""
+	}
+	return mt.Status.Issuer.Fingerprint
 }
 
 // inForce returns an error when what was decided does not hold any more. The

@@ -261,17 +261,27 @@ func TestAnotherIssuerIsOnRecordOnlyWhenItIsConfirmed(t *testing.T) {
 	other := func(t *testing.T) *bundletest.CA {
 		return bundletest.NewRoot(t, "other", bundletest.From(at(-3600), time.Hour*24))
 	}
+	unreadable := func(w *acting) {
+		w.Reconciler.live = interceptor.NewClient(w.api, interceptor.Funcs{
+			List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+				return errors.New("forbidden")
+			},
+		})
+	}
 	for name, c := range map[string]struct {
-		before, after string // the issuers on record
-		happens       func(*acting)
-		lists         int
-		void          bool
+		bundle, issuer string // on record before; it is "b" and "i" then
+		happens        func(*acting)
+		lists          int
+		void, fails    bool
 	}{
-		"nothing changes":                             {before: "a", after: "a"},
-		"another issuer":                              {before: "a", after: "b", lists: 2},
-		"another, and the watch is behind":            {before: "a", after: "b", happens: func(w *acting) { w.touch(secretOf(other(w.T))) }, lists: 2, void: true},
-		"another, and the bundle's watch is behind":   {before: "a", after: "b", happens: func(w *acting) { w.touch(configMapOf(other(w.T))) }, lists: 1, void: true},
-		"another, and meanwhile a third is delivered": {before: "a", after: "b", happens: func(w *acting) { w.redeliver(secretOf(other(w.T))) }, lists: 2, void: true},
+		"nothing changes":                             {bundle: "b", issuer: "i", happens: unreadable},
+		"another issuer":                              {bundle: "b", issuer: "j", lists: 1},
+		"another bundle":                              {bundle: "c", issuer: "i", lists: 1},
+		"the first of both":                           {lists: 2},
+		"another, and the watch is behind":            {bundle: "b", issuer: "j", happens: func(w *acting) { w.touch(secretOf(other(w.T))) }, lists: 1, void: true},
+		"a bundle whose watch is behind":              {bundle: "c", issuer: "i", happens: func(w *acting) { w.touch(configMapOf(other(w.T))) }, lists: 1, void: true},
+		"another, and meanwhile a third is delivered": {bundle: "b", issuer: "j", happens: func(w *acting) { w.redeliver(secretOf(other(w.T))) }, lists: 1, void: true},
+		"another, and no answer":                      {bundle: "b", issuer: "j", happens: unreadable, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newActing(t)
@@ -279,15 +289,21 @@ func TestAnotherIssuerIsOnRecordOnlyWhenItIsConfirmed(t *testing.T) {
 				c.happens(w)
 			}
 			w.lists = nil
-			record := func(issuer string) *v1alpha1.MeshTrust {
-				return &v1alpha1.MeshTrust{Status: v1alpha1.MeshTrustStatus{Issuer: &v1alpha1.IssuerStatus{Fingerprint: issuer}}}
+			record := func(bundle, issuer string) *v1alpha1.MeshTrust {
+				return &v1alpha1.MeshTrust{Status: v1alpha1.MeshTrustStatus{
+					Bundle: &v1alpha1.BundleStatus{Hash: bundle}, Issuer: &v1alpha1.IssuerStatus{Fingerprint: issuer},
+				}}
 			}
-			err := w.confirmRecord(t.Context(), record(c.before), record(c.after), w.seen)
-			if errors.Is(err, errVoid) != c.void || err != nil && !c.void {
-				t.Errorf("error %v, void %t", err, c.void)
+			err := w.confirmRecord(t.Context(), record(c.bundle, c.issuer), record("b", "i"), w.seen)
+			if errors.Is(err, errVoid) != c.void || (err != nil) != (c.void || c.fails) {
+				t.Errorf("error %v, void %t, fails %t", err, c.void, c.fails)
 			}
 			if len(w.lists) != c.lists {
 				t.Errorf("%d requests, want %d", len(w.lists), c.lists)
+			}
+			w.lists = nil
+			if err := w.confirmRecord(t.Context(), record(c.bundle, c.issuer), &v1alpha1.MeshTrust{}, w.seen); err != nil || len(w.lists) > 0 {
+				t.Errorf("what cannot be read is confirmed: %v", err)
 			}
 		})
 	}

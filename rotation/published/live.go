@@ -27,11 +27,21 @@ var ErrChanged = errors.New("it changed since it was read")
 // metadata only: the version tells, and no key is read. It needs no more than the
 // watches do.
 func (w *Watcher) Confirm(ctx context.Context, live client.Reader, spec *v1alpha1.MeshTrustSpec, now time.Time) error {
-	ref, _, _ := bundleRef(spec.Bundle)
-	if err := w.confirm(ctx, live, source{Ref: ref}, now); err != nil {
+	if err := w.ConfirmBundle(ctx, live, spec.Bundle, now); err != nil {
 		return err
 	}
-	if issuer := issuerSource(spec.Issuer); issuer != (source{}) {
+	return w.ConfirmIssuer(ctx, live, spec.Issuer, now)
+}
+
+// ConfirmBundle does so for the bundle alone.
+func (w *Watcher) ConfirmBundle(ctx context.Context, live client.Reader, spec v1alpha1.BundleSpec, now time.Time) error {
+	ref, _, _ := bundleRef(spec)
+	return w.confirm(ctx, live, source{Ref: ref}, now)
+}
+
+// ConfirmIssuer does so for the issuer alone.
+func (w *Watcher) ConfirmIssuer(ctx context.Context, live client.Reader, spec v1alpha1.IssuerSpec, now time.Time) error {
+	if issuer := issuerSource(spec); issuer != (source{}) {
 		return w.confirm(ctx, live, issuer, now)
 	}
 	return nil

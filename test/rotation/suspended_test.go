@@ -76,6 +76,7 @@ func (w *world) halts() []halt {
 		{phase: v1alpha1.PhaseNewAnchor, waits: func() { w.eventually(time.Minute, w.anchorAsked) }, writes: w.protects(), free: func() {
 			give()
 			w.eventually(2*time.Minute, func() error { return w.issuedSince(issued) })
+			w.eventually(time.Minute, w.protected)
 		}},
 		{phase: v1alpha1.PhaseWiden, waits: func() { w.eventually(time.Minute, w.offered) }, free: func() {
 			thaw()
@@ -174,6 +175,21 @@ func (w *world) protects() []string {
 		return nil
 	}
 	return []string{"patch secrets " + w.PreviousKey().String()}
+}
+
+// protected is nil when those writes have been made.
+func (w *world) protected() error {
+	if w.protects() == nil {
+		return nil
+	}
+	var previous corev1.Secret
+	if err := w.Client.Get(w.Context(), w.PreviousKey(), &previous); err != nil {
+		return err
+	}
+	if n := strings.Count(string(previous.Data[corev1.TLSCertKey]), "BEGIN CERTIFICATE"); n < 2 {
+		return fmt.Errorf("the previous-anchor Secret holds %d certificates, want the old anchor and the new one", n)
+	}
+	return nil
 }
 
 // rolls are the writes that roll every workload.

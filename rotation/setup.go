@@ -132,7 +132,7 @@ func Setup(mgr manager.Manager, o Options) error {
 		return err
 	}
 	err = anchorrotation.Setup(mgr, anchorrotation.Options{
-		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock, Within: reconcileWithin,
+		Namespace: o.Namespace, Inventory: r.inventory, Metrics: o.Metrics.rotations, Clock: o.Clock, Controller: bounded(),
 	})
 	if err != nil {
 		return err

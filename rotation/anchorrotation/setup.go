@@ -34,8 +34,9 @@ type Options struct {
 	Inventory *inventory.Index
 	Metrics   *Metrics
 	Clock     clock.PassiveClock
-	// Within bounds one reconcile; zero is without end.
-	Within time.Duration
+	// Controller are the options of the controller, but for how many meshes it works
+	// on at once.
+	Controller controller.Options
 }
 
 // concurrent is how many meshes are worked on at once: a look is a dozen reads,
@@ -69,15 +70,13 @@ func Setup(mgr manager.Manager, o Options) error {
 		ServerTime: serverTime(mgr.GetConfig(), mgr.GetHTTPClient()),
 		Reporter:   NewReporter(mgr.GetEventRecorder("reanchor"), o.Metrics), Clock: o.Clock,
 	}
+	o.Controller.MaxConcurrentReconciles = concurrent
 	err = builder.ControllerManagedBy(mgr).Named("anchorrotation").
 		Watches(&v1alpha1.AnchorRotation{}, handler.EnqueueRequestsFromMapFunc(meshOf)).
 		Watches(&v1alpha1.MeshTrust{}, &handler.EnqueueRequestForObject{}).
 		WatchesRawSource(o.Inventory.Source()).
 		WatchesRawSource(source.Channel(wake, r.everyMesh())).
-		WithOptions(controller.Options{
-			MaxConcurrentReconciles: concurrent, ReconciliationTimeout: o.Within, CacheSyncTimeout: inventory.SyncWithin,
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, restEvery),
-		}).
+		WithOptions(o.Controller).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("adding the AnchorRotation controller: %w", err)

@@ -80,7 +80,7 @@ func unlessVoid(ctx context.Context, err error) error {
 // confirm asks the API server, once before the first write, whether bundle and
 // issuer are those that were delivered: a watch may be behind.
 func (r *Reconciler) confirm(ctx context.Context, o *observation) error {
-	return confirmed(r.published.Confirm(ctx, r.live, &o.spec, r.clock.Now()), false)
+	return confirmed(r.published.Confirm(ctx, r.live, &o.spec, r.clock.Now()))
 }
 
 // confirmRecord makes sure, where the status would name another bundle or issuer than
@@ -90,40 +90,50 @@ func (r *Reconciler) confirm(ctx context.Context, o *observation) error {
 // replaced a second time, after a rotation has shown that its leaves have ended.
 //
 // Only what would be new is confirmed, which has been read: what cannot be read must
-// not keep the status from saying so.
+// not keep the status from saying so. Nor must the lack of a right to list: then
+// nothing is written but the status.
 func (r *Reconciler) confirmRecord(ctx context.Context, before, mt *v1alpha1.MeshTrust, o *observation) error {
-	now, current := r.clock.Now(), r.published
-	if hash := bundleOnRecord(mt); hash != "" && hash != bundleOnRecord(before) {
-		if err := confirmed(current.ConfirmBundle(ctx, r.live, o.spec.Bundle, now), current.Bundle(o.spec.Bundle, now).Differs(o.bundle)); err != nil {
-			return err
-		}
+	issuer := issuerOnRecord(mt)
+	newBundle, newIssuer := beginsRecord(before, mt), issuer != "" && issuer != issuerOnRecord(before)
+	var err error
+	if newBundle {
+		err = r.published.ConfirmBundle(ctx, r.live, o.spec.Bundle, r.clock.Now())
 	}
-	if issuer := issuerOnRecord(mt); issuer != "" && issuer != issuerOnRecord(before) {
-		return confirmed(current.ConfirmIssuer(ctx, r.live, o.spec.Issuer, now), current.Issuer(o.spec.Issuer, now).Differs(o.issuer))
+	if newIssuer && err == nil {
+		err = r.published.ConfirmIssuer(ctx, r.live, o.spec.Issuer, r.clock.Now())
 	}
-	return nil
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil
+	case err == nil && (newBundle || newIssuer) && r.differs(o):
+		return fmt.Errorf("%w: bundle or issuer changed since", errVoid)
+	default:
+		return confirmed(err)
+	}
 }
 
-// confirmed turns the answer to a question whether something was read as it is, and
-// whether it was read differently since, into an error.
-func confirmed(err error, differs bool) error {
+// confirmed is the error of a question whether what was read is what there is.
+func confirmed(err error) error {
 	switch {
 	case errors.Is(err, published.ErrChanged), errors.Is(err, published.ErrSyncing):
 		return fmt.Errorf("%w: %w", errVoid, err)
 	case err != nil:
 		return fmt.Errorf("confirming bundle and issuer: %w", err)
-	case differs:
-		return fmt.Errorf("%w: bundle or issuer changed since", errVoid)
 	default:
 		return nil
 	}
 }
 
-func bundleOnRecord(mt *v1alpha1.MeshTrust) string {
-	if mt.Status.Bundle == nil {
-		return ""
-	}
-	return mt.Status.Bundle.Hash
+// differs reports whether bundle or issuer were delivered otherwise since.
+func (r *Reconciler) differs(o *observation) bool {
+	now := r.clock.Now()
+	return r.published.Bundle(o.spec.Bundle, now).Differs(o.bundle) || r.published.Issuer(o.spec.Issuer, now).Differs(o.issuer)
+}
+
+// beginsRecord reports whether a status begins a record of a bundle: of another than
+// before, or of the same after it was interrupted.
+func beginsRecord(before, mt *v1alpha1.MeshTrust) bool {
+	return mt.Status.HistoryTotal != before.Status.HistoryTotal
 }
 
 func issuerOnRecord(mt *v1alpha1.MeshTrust) string {
@@ -146,7 +156,7 @@ func (r *Reconciler) inForce(ctx context.Context, stored *v1alpha1.MeshTrust, o 
 		return fmt.Errorf("%w: MeshTrust %s changed since", errVoid, stored.Name)
 	case err != nil:
 		return fmt.Errorf("reading MeshTrust %s: %w", stored.Name, err)
-	case r.published.Bundle(o.spec.Bundle, r.clock.Now()).Differs(o.bundle), r.published.Issuer(o.spec.Issuer, r.clock.Now()).Differs(o.issuer):
+	case r.differs(o):
 		return fmt.Errorf("%w: bundle or issuer changed since", errVoid)
 	case r.clock.Since(o.decidedAt) > actWithin:
 		return fmt.Errorf("%w: it was decided more than %s ago", errVoid, actWithin)

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -261,27 +262,30 @@ func TestAnotherIssuerIsOnRecordOnlyWhenItIsConfirmed(t *testing.T) {
 	other := func(t *testing.T) *bundletest.CA {
 		return bundletest.NewRoot(t, "other", bundletest.From(at(-3600), time.Hour*24))
 	}
-	unreadable := func(w *acting) {
-		w.Reconciler.live = interceptor.NewClient(w.api, interceptor.Funcs{
-			List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
-				return errors.New("forbidden")
-			},
-		})
+	answers := func(err error) func(*acting) {
+		return func(w *acting) {
+			w.Reconciler.live = interceptor.NewClient(w.api, interceptor.Funcs{
+				List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return err },
+			})
+		}
 	}
+	silence := answers(errors.New("no answer"))
 	for name, c := range map[string]struct {
-		bundle, issuer string // on record before; it is "b" and "i" then
-		happens        func(*acting)
-		lists          int
-		void, fails    bool
+		bundles     int32 // how many there were before, and the issuer on record; then they are 2 and "i"
+		issuer      string
+		happens     func(*acting)
+		lists       int
+		void, fails bool
 	}{
-		"nothing changes":                             {bundle: "b", issuer: "i", happens: unreadable},
-		"another issuer":                              {bundle: "b", issuer: "j", lists: 1},
-		"another bundle":                              {bundle: "c", issuer: "i", lists: 1},
+		"nothing changes":                             {bundles: 2, issuer: "i", happens: silence},
+		"another issuer":                              {bundles: 2, issuer: "j", lists: 1},
+		"another bundle, or the same anew":            {bundles: 1, issuer: "i", lists: 1},
 		"the first of both":                           {lists: 2},
-		"another, and the watch is behind":            {bundle: "b", issuer: "j", happens: func(w *acting) { w.touch(secretOf(other(w.T))) }, lists: 1, void: true},
-		"a bundle whose watch is behind":              {bundle: "c", issuer: "i", happens: func(w *acting) { w.touch(configMapOf(other(w.T))) }, lists: 1, void: true},
-		"another, and meanwhile a third is delivered": {bundle: "b", issuer: "j", happens: func(w *acting) { w.redeliver(secretOf(other(w.T))) }, lists: 1, void: true},
-		"another, and no answer":                      {bundle: "b", issuer: "j", happens: unreadable, fails: true},
+		"another, and the watch is behind":            {bundles: 2, issuer: "j", happens: func(w *acting) { w.touch(secretOf(other(w.T))) }, lists: 1, void: true},
+		"a bundle whose watch is behind":              {bundles: 1, issuer: "i", happens: func(w *acting) { w.touch(configMapOf(other(w.T))) }, lists: 1, void: true},
+		"another, and meanwhile a third is delivered": {bundles: 2, issuer: "j", happens: func(w *acting) { w.redeliver(secretOf(other(w.T))) }, lists: 1, void: true},
+		"another, and no answer":                      {bundles: 2, issuer: "j", happens: silence, fails: true},
+		"another, and no right to list":               {bundles: 2, issuer: "j", happens: answers(apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "", errors.New("RBAC")))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newActing(t)
@@ -289,12 +293,10 @@ func TestAnotherIssuerIsOnRecordOnlyWhenItIsConfirmed(t *testing.T) {
 				c.happens(w)
 			}
 			w.lists = nil
-			record := func(bundle, issuer string) *v1alpha1.MeshTrust {
-				return &v1alpha1.MeshTrust{Status: v1alpha1.MeshTrustStatus{
-					Bundle: &v1alpha1.BundleStatus{Hash: bundle}, Issuer: &v1alpha1.IssuerStatus{Fingerprint: issuer},
-				}}
+			record := func(bundles int32, issuer string) *v1alpha1.MeshTrust {
+				return &v1alpha1.MeshTrust{Status: v1alpha1.MeshTrustStatus{HistoryTotal: bundles, Issuer: &v1alpha1.IssuerStatus{Fingerprint: issuer}}}
 			}
-			err := w.confirmRecord(t.Context(), record(c.bundle, c.issuer), record("b", "i"), w.seen)
+			err := w.confirmRecord(t.Context(), record(c.bundles, c.issuer), record(2, "i"), w.seen)
 			if errors.Is(err, errVoid) != c.void || (err != nil) != (c.void || c.fails) {
 				t.Errorf("error %v, void %t, fails %t", err, c.void, c.fails)
 			}
@@ -302,8 +304,9 @@ func TestAnotherIssuerIsOnRecordOnlyWhenItIsConfirmed(t *testing.T) {
 				t.Errorf("%d requests, want %d", len(w.lists), c.lists)
 			}
 			w.lists = nil
-			if err := w.confirmRecord(t.Context(), record(c.bundle, c.issuer), &v1alpha1.MeshTrust{}, w.seen); err != nil || len(w.lists) > 0 {
-				t.Errorf("what cannot be read is confirmed: %v", err)
+			unread := &v1alpha1.MeshTrust{Status: v1alpha1.MeshTrustStatus{HistoryTotal: c.bundles}}
+			if err := w.confirmRecord(t.Context(), record(c.bundles, c.issuer), unread, w.seen); err != nil || len(w.lists) > 0 {
+				t.Errorf("an issuer that was not read is confirmed: %v", err)
 			}
 		})
 	}

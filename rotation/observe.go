@@ -49,7 +49,7 @@ type observation struct {
 type pending string
 
 // observe reads the world. It brings the status up to date as far as it merely
-// records what was read.
+// records what was read; with a specError, too, it returns that.
 func (r *Reconciler) observe(ctx context.Context, mt *v1alpha1.MeshTrust, now time.Time) (*observation, pending, error) {
 	o := &observation{spec: mt.EffectiveSpec(), mesh: mesh.FromMeshTrust(mt)}
 	o.bundle = r.published.Bundle(o.spec.Bundle, now)
@@ -71,10 +71,7 @@ func (r *Reconciler) observe(ctx context.Context, mt *v1alpha1.MeshTrust, now ti
 		return nil, "the pods are being read", nil
 	}
 	o.owners = owners
-	if err := r.gather(ctx, mt, o, now); err != nil {
-		return nil, "", err
-	}
-	return o, "", nil
+	return o, "", r.gather(ctx, mt, o, now)
 }
 
 // record writes what was read of bundle and issuer into the status, and decides

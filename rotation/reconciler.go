@@ -54,6 +54,8 @@ const (
 	statusEvery = 2 * time.Second
 	// lookEvery is how long a mesh in which nothing happens is left alone.
 	lookEvery = 30 * time.Second
+	// overtakenPause is how long whoever was faster is given to be seen.
+	overtakenPause = 100 * time.Millisecond
 )
 
 // Reconcile compares the pods of one mesh with its bundle and takes the next
@@ -108,6 +110,9 @@ func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (
 	var spec specError
 	switch {
 	case errors.As(err, &spec):
+		if err := r.confirmRecord(ctx, before, mt, o); err != nil {
+			return soonIfVoid(ctx, err)
+		}
 		return r.refuse(ctx, before, mt, rollout.Hold{Reason: v1alpha1.InvalidSpec, Message: spec.Error()})
 	case err != nil:
 		return reconcile.Result{}, err
@@ -120,19 +125,28 @@ func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (
 	d := rollout.Next(o.facts, now)
 	render(mt, o, d, now)
 	if err := r.confirmRecord(ctx, before, mt, o); err != nil {
-		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, unlessVoid(ctx, err)
+		return soonIfVoid(ctx, err)
 	}
 	stored, err := r.store(ctx, before, mt, len(d.Actions) > 0)
 	switch {
 	case apierrors.IsConflict(err):
 		// Another controller wrote, or the user did: what was decided is void.
-		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, nil
+		return reconcile.Result{RequeueAfter: overtakenPause}, nil
 	case err != nil:
 		return reconcile.Result{}, err
 	}
 	r.reporter.decided(before, mt, d, o.finder(ctx))
 	acted := r.act(ctx, mt, o, d)
 	return reconcile.Result{RequeueAfter: r.after(d, stored, now)}, acted
+}
+
+// soonIfVoid asks for another look where the error says that what was observed does
+// not hold any more.
+func soonIfVoid(ctx context.Context, err error) (reconcile.Result, error) {
+	if err := unlessVoid(ctx, err); err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: overtakenPause}, nil
 }
 
 // after is when to look again although nothing changes.

@@ -127,6 +127,7 @@ func earlierOf(w *world, f *lifecycle.Facts) []lifecycle.Earlier {
 		}
 	}
 	if int(issuer.EarlierTotal) > len(issuer.Earlier) && !last.IsZero() {
+		f.Earlier = out // what signed these is own
 		out = append(out, lifecycle.Earlier{SignedBy: lifecycle.OwnAnchors(f), LeavesUntil: last})
 	}
 	return out

@@ -168,8 +168,9 @@ func TestWhatIsLoggedOfARefusalQuotesNoCertificate(t *testing.T) {
 			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(lacking).WithInterceptorFuncs(calls).Build()
 			recorder := events.NewFakeRecorder(1)
 			refusal := Refusal{Owner: Owner{"ReplicaSet", "shop", "web-1"}, At: now.Add(-time.Minute), Unanswered: true}
+			clock := clocktesting.NewFakeClock(now)
 			n := &Nudger{
-				Client: c, Live: c, Clock: clocktesting.NewFakeClock(now), Recorder: recorder,
+				Client: c, Live: c, Clock: clock, Recorder: recorder,
 				Answers:  func(context.Context) error { return nil },
 				refusals: map[Owner]Refusal{refusal.Owner: refusal}, woken: map[Owner]wake{},
 			}
@@ -179,6 +180,12 @@ func TestWhatIsLoggedOfARefusalQuotesNoCertificate(t *testing.T) {
 			}
 			if len(recorder.Events) > 0 || len(n.refusals) != 1 {
 				t.Errorf("%d events tell of a wake that was not, and %d refusals are remembered", len(recorder.Events), len(n.refusals))
+			}
+			for range 3 {
+				clock.Step(firstPause)
+				if n.look(t.Context()) == nil {
+					t.Error("an owner that could not be woken is not tried again after the first pause")
+				}
 			}
 		})
 	}

@@ -153,9 +153,9 @@ func (w Writer) apply(ctx context.Context, live Owner, fields map[string]any) (W
 	return Written{UID: live.UID, Generation: u.GetGeneration()}, nil
 }
 
-// evictionAnswer is how long an eviction is waited for. While a budget has
-// changed and its status has not, the server says "in ten seconds", and the
-// client would sleep for that long, ten times, with all meshes waiting.
+// evictionAnswer is how long an eviction is waited for, with all meshes waiting. While
+// a budget has changed and its status has not, the server says "in ten seconds", and
+// a client that is told so (the controller's is not) sleeps for that long, ten times.
 const evictionAnswer = 2 * time.Second
 
 // evict asks for the eviction of one pod, which a PodDisruptionBudget may

@@ -145,7 +145,10 @@ func (k *Keeper) pass(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 		d = Next(observed.facts, k.options.Policy, k.clock.Now())
-		if d.Action != Nothing && (refused == nil || apierrors.IsConflict(refused)) { // each issues a certificate
+		switch {
+		case d.Action == Nothing:
+			refused = nil // another replica did what was refused to this one
+		case refused == nil || apierrors.IsConflict(refused): // each try issues a certificate
 			if refused = k.act(ctx, observed, d); refused == nil {
 				fault = nil
 				continue

@@ -223,6 +223,62 @@ func TestAReplicaWhoseCABundleIsAlwaysTakenAwayIsNotReady(t *testing.T) {
 	readiness(t, k, "")
 }
 
+// Such a tool is as fast as its watch. It is answered a few times a second.
+func TestAFightOverTheCABundleHasAPace(t *testing.T) {
+	client := fake.NewClientset(configurations(nil)...)
+	gvr := admissionregistrationv1.SchemeGroupVersion.WithResource(validatingResource)
+	var fights atomic.Bool
+	var writes atomic.Int64
+	client.PrependReactor("update", validatingResource, func(clienttesting.Action) (bool, runtime.Object, error) {
+		if !fights.Load() {
+			return false, nil, nil
+		}
+		writes.Add(1)
+		return true, configurations(nil)[1], client.Tracker().Update(gvr, configurations(nil)[1], "")
+	})
+	k := keep(t, client, "")
+	readiness(t, k, "")
+	fights.Store(true)
+	began := time.Now()
+	empty(t, client)
+	time.Sleep(2 * time.Second)
+	most := int64(time.Since(began)/(200*time.Millisecond)+2) * 4 // four steps in a pass
+	if n := writes.Load(); n < 4 || n > most {
+		t.Errorf("%d writes in %s, want %d at most", n, time.Since(began), most)
+	}
+	fights.Store(false)
+	readiness(t, k, "")
+}
+
+// A certificate is issued for every try to store one.
+func TestAPassIssuesOnceWhereTheSecretIsRefused(t *testing.T) {
+	old, err := serving.Issue([]string{"localhost"}, time.Now().Add(-70*24*time.Hour), policy().Lifetime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := fake.NewClientset(append(configurations(nil), secretOf(old))...)
+	var stores, overtaken atomic.Int64
+	client.PrependReactor("update", "secrets", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		stores.Add(1)
+		return true, nil, apierrors.NewForbidden(a.GetResource().GroupResource(), "tls", errors.New("a quota"))
+	})
+	client.PrependReactor("update", validatingResource, func(a clienttesting.Action) (bool, runtime.Object, error) {
+		overtaken.Add(1)
+		return true, nil, apierrors.NewConflict(a.GetResource().GroupResource(), "validate", errors.New("others"))
+	})
+	var log webhooktest.Log
+	run(t, client, serving.Options{}, log.Logger(0))
+	until(t, "two passes were overtaken", func() bool { return overtaken.Load() >= 8 })
+	if n := stores.Load(); n < 1 || n > overtaken.Load()/4+1 {
+		t.Errorf("%d certificates were issued in %d steps, four of them a pass", n, overtaken.Load())
+	}
+	for _, want := range []string{"a quota", "others"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q: %s", want, log.String())
+		}
+	}
+}
+
 // Two replicas see an emptied caBundle at once, and both write it. The one that
 // comes second must not take itself for unreachable.
 func TestAReplicaThatComesSecondLooksAgain(t *testing.T) {

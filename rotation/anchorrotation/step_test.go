@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,7 +20,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kubefake "k8s.io/client-go/kubernetes/fake"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -579,5 +582,36 @@ func TestARunGoesOnWhereItsNotesAreOvertaken(t *testing.T) {
 	}
 	if overtaken == 0 || !archived(t, r) {
 		t.Errorf("overtaken %d times, archived %v", overtaken, archived(t, r))
+	}
+}
+
+// What the MeshTrust's status records goes into a look; and in one for a gate the
+// signing service comes after the pods of the whole cluster, whose list takes long.
+func TestALookTakesInTheRecordAndTheSigningServiceLast(t *testing.T) {
+	var read []string
+	r, w := stage(t, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		if _, ok := list.(*appsv1.DeploymentList); ok {
+			read = append(read, "identity")
+		}
+		return c.List(ctx, list, opts...)
+	}})
+	pods := kubefake.NewClientset()
+	pods.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		read = append(read, "pods")
+		return false, nil, nil
+	})
+	r.PodClient = pods.CoreV1()
+	own := w.facts.Anchors[0].Issued.Fingerprint
+	w.mt.Status.Bundle = &v1alpha1.BundleStatus{Anchors: []v1alpha1.AnchorStatus{{Fingerprint: own.String(), Own: true}}}
+	w.mt.Status.Issuer = &v1alpha1.IssuerStatus{VerifiedBy: []string{own.String()}}
+	w.run, w.facts = nil, lifecycle.Facts{Read: lifecycle.Read{Live: true}}
+	if err := r.observe(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"pods", "identity"}, slices.Compact(read)); diff != "" {
+		t.Errorf("what is read in which order (-want +got):\n%s", diff)
+	}
+	if issuer := w.facts.Roller.Issuer; !w.facts.Marked.Contains(own) || issuer == nil || !issuer.VerifiedBy.Contains(own) {
+		t.Errorf("marked as own %v, the issuer on record %+v", w.facts.Marked, issuer)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,10 +26,10 @@ func (w *world) publishedStill(before linkerd.Anchors) error {
 // aborts are rotations that are given up, from every phase before Narrow.
 func aborts() []scenario {
 	out := []scenario{
-		{"an abort in Rolling, InPlace, of a bundle that Reanchor writes, ends on the old anchor", func(t *testing.T) {
+		{"an abort in Rolling, InPlace, of a bundle that Reanchor writes, ends on the old anchor", func(t *T) {
 			aborted(t, v1alpha1.LayoutInPlace, v1alpha1.PhaseRolling, v1alpha1.BundleWriterReanchor)
 		}},
-		{"an abort in DrainLeaves, Generations, of a bundle that Reanchor writes, ends on the old anchor", func(t *testing.T) {
+		{"an abort in DrainLeaves, Generations, of a bundle that Reanchor writes, ends on the old anchor", func(t *T) {
 			aborted(t, v1alpha1.LayoutGenerations, v1alpha1.PhaseDrainLeaves, v1alpha1.BundleWriterReanchor)
 		}},
 	}
@@ -39,13 +38,13 @@ func aborts() []scenario {
 	} {
 		for _, layout := range []v1alpha1.Layout{v1alpha1.LayoutGenerations, v1alpha1.LayoutInPlace} {
 			name := fmt.Sprintf("an abort in %s, %s, ends on the old anchor", phase, layout)
-			out = append(out, scenario{name, func(t *testing.T) { aborted(t, layout, phase, "") }})
+			out = append(out, scenario{name, func(t *T) { aborted(t, layout, phase, "") }})
 		}
 	}
 	return out
 }
 
-func aborted(t *testing.T, layout v1alpha1.Layout, phase v1alpha1.Phase, writer v1alpha1.BundleWriter) {
+func aborted(t *T, layout v1alpha1.Layout, phase v1alpha1.Phase, writer v1alpha1.BundleWriter) {
 	o := small(strings.ToLower(fmt.Sprintf("abort-%.4s-%s", layout, phase)))
 	o.Layout, o.Writer, o.Workloads, o.Rate = layout, writer, 2, 10
 	if writer != "" {

@@ -3,7 +3,6 @@ package rotation
 import (
 	"fmt"
 	"strings"
-	"testing"
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -14,7 +13,7 @@ import (
 
 // The user says that something outside of the cluster trusts these anchors, where
 // no object shows it. Each gate waits for its own approval.
-func externalTrust(t *testing.T) {
+func externalTrust(t *T) {
 	w := newWorld(t, small("external-trust"), func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.ExternalTrust = true })
 	w.rotate()
 	w.awaitApproval(v1alpha1.PhaseSwitchIssuer, v1alpha1.GateSwitchIssuer, "spec.rotation.externalTrust")

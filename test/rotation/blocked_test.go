@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,7 +73,7 @@ func (w *world) live(namespace, app string) {
 // The nodes that a Deployment's new pods need have gone: its roll gets stuck, its
 // old pods serve on, everything else is rolled. The issuer waits. When a node is
 // back everything goes on by itself.
-func unready(t *testing.T) {
+func unready(t *T) {
 	w := newWorld(t, small("unready"), func(mt *v1alpha1.MeshTrust) {
 		mt.Spec.Rollout.ProgressDeadline = duration(40 * time.Second)
 	})
@@ -131,7 +130,7 @@ func (w *world) warned(reason string) error {
 // blockedMetric is nil when the controller shows the rotation of the mesh as
 // blocked, 1, or not, 0.
 func (w *world) blockedMetric(want int) error {
-	text, err := metrics()
+	text, err := metricsAt(w.cluster.metrics)
 	if err != nil {
 		return err
 	}
@@ -153,7 +152,7 @@ func (w *world) blockedMetric(want int) error {
 // goes and its pod with it, the namespace opts in again, the two others are
 // acknowledged: then the rotation goes on, and the bare pod, which nobody waits for
 // any more, is the only one whose handshakes fail.
-func blocked(t *testing.T) {
+func blocked(t *T) {
 	w := newWorld(t, small("blocked"), nil)
 	ns, out := w.Namespace(0), w.Namespace(1)
 	w.optOut(out, `"`+v1alpha1.OptOutAll+`"`)

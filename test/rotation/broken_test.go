@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,7 +73,7 @@ const wayBack = time.Minute
 // that out by itself and takes the shortest way back: the issuer is switched first,
 // since nothing new becomes ready under the old one, and then the pods are rolled.
 // The anchor of another cluster stays in the bundle.
-func expired(t *testing.T, o linkerd.Options) {
+func expired(t *T, o linkerd.Options) {
 	o.Times.Anchor, o.AnchorEnds = 2*time.Minute, true
 	w := newMesh(t, o)
 	if o.Layout == v1alpha1.LayoutGenerations {
@@ -145,7 +144,7 @@ func (w *world) healthyAgain() {
 // The issuer's Secret chains to no anchor of the bundle: the next restart of
 // identity, and then every leaf, will fail with BadSignature. That is said within
 // seconds, and what to do. Nothing is rolled.
-func badSignature(t *testing.T) {
+func badSignature(t *T) {
 	w := newWorld(t, small("bad-signature"), func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation = nil })
 	w.converged()
 	w.awaitTrust(time.Minute, v1alpha1.ConditionIssuerTrusted, "True", "")
@@ -216,7 +215,7 @@ func (w *world) stranger() string {
 
 // Without a rotation under way somebody takes the label off the only generation:
 // its anchor, which every leaf chains to, leaves the bundle, and comes back.
-func vanished(t *testing.T) {
+func vanished(t *T) {
 	w := newWorld(t, smallGenerations("vanished"), nil)
 	w.converged()
 	w.merge("Certificate", w.AnchorKey(), fmt.Sprintf(`{"spec":{"secretTemplate":{"labels":{%q:null}}}}`, v1alpha1.AnchorOfLabel))
@@ -245,7 +244,7 @@ func vanished(t *testing.T) {
 // while every leaf chains to it. It is put back. A pod that started meanwhile cannot
 // verify its own leaf and is never Ready; its roll counts as failed after a while,
 // and is made again.
-func copiedTooEarly(t *testing.T) {
+func copiedTooEarly(t *T) {
 	w := newWorld(t, small("copied-too-early"), func(mt *v1alpha1.MeshTrust) {
 		mt.Spec.Rollout.ProgressDeadline = duration(20 * time.Second)
 	})
@@ -277,7 +276,7 @@ func copiedTooEarly(t *testing.T) {
 // that lack the new anchor, as long as it is presented; and such a pod, which
 // refuses the leaf that it is given itself, may see its own one expire. Nothing can
 // avoid that; no other handshake fails.
-func switchedTooEarly(t *testing.T, o linkerd.Options) {
+func switchedTooEarly(t *T, o linkerd.Options) {
 	o.ReadyDelay = 5 * time.Second
 	w := newWorld(t, o, oneByOne)
 	w.rotate()
@@ -343,7 +342,7 @@ func (w *world) inUse() error {
 // identity still has the anchors of its start, skips the issuer that it cannot
 // verify, and goes on with the one before. No harm is done as long as none starts
 // anew, and the issuer is switched back before that.
-func skipped(t *testing.T) {
+func skipped(t *T) {
 	o := smallGenerations("skipped")
 	o.Workloads, o.Rate = 2, 10
 	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rollout.Paused = true })
@@ -387,7 +386,7 @@ func (w *world) allFresh() error {
 // been switched. Each time it comes back, with certificates and no key. So a
 // renewal that nobody announces still widens the bundle, and the old anchor, which
 // only that Secret brings then, stays in it until Narrow (see drained).
-func previousDeleted(t *testing.T) {
+func previousDeleted(t *T) {
 	w := newWorld(t, small("previous-deleted"), nil)
 	w.converged()
 	w.deletePrevious()

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -35,10 +34,10 @@ import (
 func disturbances() []scenario {
 	var all barrier
 	return []scenario{
-		{"the controller is killed twenty times, at random moments", func(t *testing.T) { killed(t, all.join(t)) }},
-		{"the API server is restarted twice", func(t *testing.T) { apiServerRestarted(t, all.join(t)) }},
-		{"cert-manager is down for a minute, in either layout, when the issuer is to be renewed and when a label is to go", func(t *testing.T) { certManagerDown(t, all.join(t)) }},
-		{"trust-manager is down for a minute, in either layout, when it is to widen the bundle and to narrow it", func(t *testing.T) { trustManagerDown(t, all.join(t)) }},
+		{"the controller is killed twenty times, at random moments", func(t *T) { killed(t, all.join(t)) }},
+		{"the API server is restarted twice", func(t *T) { apiServerRestarted(t, all.join(t)) }},
+		{"cert-manager is down for a minute, in either layout, when the issuer is to be renewed and when a label is to go", func(t *T) { certManagerDown(t, all.join(t)) }},
+		{"trust-manager is down for a minute, in either layout, when it is to widen the bundle and to narrow it", func(t *T) { trustManagerDown(t, all.join(t)) }},
 	}
 }
 
@@ -47,7 +46,7 @@ type barrier struct{ sync.WaitGroup }
 
 // join counts a scenario in. It calls begin when it is set up, which returns when
 // all are, or have failed. They join as they begin, long before the first is set up.
-func (b *barrier) join(t *testing.T) (begin func()) {
+func (b *barrier) join(t *T) (begin func()) {
 	b.Add(1)
 	done := sync.OnceFunc(b.Done)
 	t.Cleanup(done)
@@ -59,7 +58,7 @@ func (b *barrier) join(t *testing.T) (begin func()) {
 
 // killed counts only kills of a controller that was alive and of a run that had
 // not ended.
-func killed(t *testing.T, begin func()) {
+func killed(t *T, begin func()) {
 	const kills = 20
 	o := small("killed")
 	o.Workloads = 8
@@ -75,7 +74,7 @@ func killed(t *testing.T, begin func()) {
 		if run.Status.Conditions != nil && isTrue(run, v1alpha1.ConditionComplete) {
 			t.Fatalf("the rotation was complete after %d kills: make them more frequent", n)
 		}
-		if env.controller.Signal(os.Kill) == nil {
+		if w.cluster.controller.Signal(os.Kill) == nil {
 			n++
 		}
 	}
@@ -85,13 +84,13 @@ func killed(t *testing.T, begin func()) {
 
 // apiServerRestarted takes the API server away while the pods are rolled, and
 // again while the old leaves end.
-func apiServerRestarted(t *testing.T, begin func()) {
+func apiServerRestarted(t *T, begin func()) {
 	w := newWorld(t, small("api-server"), nil)
 	begin()
 	w.rotate()
 	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseRolling, v1alpha1.PhaseDrainLeaves} {
 		w.awaitPhase(long, phase)
-		w.check(env.lab.Restart(t.Context(), lab.APIServer))
+		w.check(w.cluster.lab.Restart(t.Context(), lab.APIServer))
 	}
 	w.complete(long)
 	w.rotated()
@@ -100,7 +99,7 @@ func apiServerRestarted(t *testing.T, begin func()) {
 // certManagerDown takes cert-manager away from a mesh of each layout when their
 // issuers are to be renewed, and again when an old generation is to lose its label:
 // in place nothing of cert-manager's is needed for that.
-func certManagerDown(t *testing.T, begin func()) {
+func certManagerDown(t *T, begin func()) {
 	meshes := oneOfEach(t, "cert-manager-down", func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.ExternalTrust = true })
 	begin()
 	for _, w := range meshes {
@@ -126,7 +125,7 @@ func certManagerDown(t *testing.T, begin func()) {
 
 // trustManagerDown takes trust-manager away from a mesh of each layout when the
 // bundle is to be widened, and again when it is to be narrowed.
-func trustManagerDown(t *testing.T, begin func()) {
+func trustManagerDown(t *T, begin func()) {
 	meshes := oneOfEach(t, "trust-manager-down", nil)
 	begin()
 	rotate := func(w *world) { w.rotate() }
@@ -145,14 +144,14 @@ func trustManagerDown(t *testing.T, begin func()) {
 
 // oneOfEach makes two meshes at a time, the first with layout Generations and the
 // second in place.
-func oneOfEach(t *testing.T, name string, change func(*v1alpha1.MeshTrust)) []*world {
+func oneOfEach(t *T, name string, change func(*v1alpha1.MeshTrust)) []*world {
 	t.Helper()
 	options := []linkerd.Options{smallGenerations(name), small(name + "-in-place")}
 	meshes, errs := make([]*linkerd.Mesh, len(options)), make([]error, len(options))
 	var starting sync.WaitGroup
 	for i, o := range options {
 		o.Workloads, o.Rate = 2, 10
-		starting.Go(func() { meshes[i], errs[i] = startMesh(t.Context(), o) })
+		starting.Go(func() { meshes[i], errs[i] = t.cluster.startMesh(t.Context(), o) })
 	}
 	starting.Wait()
 	var out []*world
@@ -181,9 +180,9 @@ func nothing(*world) {}
 func down(c lab.Component, meshes []*world, goOn func(*world), misses func(*world) error) {
 	first := meshes[0]
 	first.Helper()
-	first.check(env.lab.Kill(c))
+	first.check(first.cluster.lab.Kill(c))
 	defer func() {
-		if err := env.lab.StartComponent(c); err != nil {
+		if err := first.cluster.lab.StartComponent(c); err != nil {
 			first.Error(err)
 		}
 	}()
@@ -279,15 +278,15 @@ func (w *world) unlabelling() error {
 // issuer. The run is aborted, and another leader turns back. Then the write arrives:
 // it is refused, since the pointer is not what the sleeper had read. The run ends on
 // the old anchor, and the sleeper wakes up: it does nothing more, and ends.
-func sleeper(t *testing.T) {
+func sleeper(t *T) {
 	w := newWorld(t, smallGenerations("sleeper"), nil)
 	begun, arrive := w.holdSwitch() // before there is any
 	w.rotate(v1alpha1.GateSwitchIssuer, v1alpha1.GateNarrow)
 	w.awaitPhase(long, v1alpha1.PhaseRolling)
 	address, err := lab.FreeAddress()
 	w.check(err)
-	standby, err := local.KeepProcess(filepath.Join(env.dir, "standby.log"), filepath.Join(env.dir, "reanchor"), "controller",
-		"--kubeconfig="+filepath.Join(env.dir, "controller.kubeconfig"), "--lease-duration=4s", "--metrics-address="+address, "--health-address=127.0.0.1:0", "-v1")
+	standby, err := local.KeepProcess(filepath.Join(w.cluster.dir, "standby.log"), filepath.Join(w.cluster.dir, "reanchor"), "controller",
+		"--kubeconfig="+filepath.Join(w.cluster.dir, "controller.kubeconfig"), "--lease-duration=4s", "--metrics-address="+address, "--health-address=127.0.0.1:0", "-v1")
 	w.check(err)
 	t.Cleanup(standby.Stop)
 	select {
@@ -296,7 +295,7 @@ func sleeper(t *testing.T) {
 		t.Fatal("the issuer was never switched")
 	}
 	heldUntil := time.Now().Add(28 * time.Second)
-	leader := env.controller
+	leader := w.cluster.controller
 	if leads(address) { // a busy machine may have changed leaders
 		leader = standby
 	}

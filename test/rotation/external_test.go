@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"testing"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,9 +17,9 @@ import (
 
 // linked: another cluster is linked, and a machine outside takes part. Whether they
 // trust the new anchor only a human knows: each gate waits for an approval.
-func linked(t *testing.T) {
+func linked(t *T) {
 	w := newWorld(t, smallGenerations("linked"), nil)
-	w.check(env.lab.InstallCRDs(t.Context(), "testdata"))
+	w.check(w.cluster.lab.InstallCRDs(t.Context(), "testdata"))
 	link := w.outside("multicluster.linkerd.io", "v1alpha3", "Link")
 	machine := w.outside("workload.linkerd.io", "v1beta1", "ExternalWorkload")
 	// RESTMappers learn of a new kind in their own time.
@@ -67,7 +66,7 @@ func (w *world) approve(gate v1alpha1.Gate) {
 // older: a cert-manager that cannot hold back renewals (before 1.21), in place. An
 // issuer that would renew itself before every pod trusts the new anchor is renewed
 // first, under the old one.
-func older(t *testing.T) {
+func older(t *T) {
 	o := small("older")
 	o.Times.Issuer, o.Times.IssuerRenewBefore = 30*time.Minute, 27*time.Minute+30*time.Second
 	w := newWorld(t, o, nil)
@@ -87,7 +86,7 @@ func older(t *testing.T) {
 
 // withoutRenewalField takes spec.renewal out of cert-manager's CRD until the test
 // and all its subtests have ended.
-func withoutRenewalField(t *testing.T) {
+func withoutRenewalField(t *T) {
 	t.Helper()
 	crd := &unstructured.Unstructured{}
 	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
@@ -96,7 +95,7 @@ func withoutRenewalField(t *testing.T) {
 	ctx := context.WithoutCancel(t.Context()) // it is put back when the test has ended
 	change := func(edit func(spec map[string]any)) error {
 		return retry.OnError(retry.DefaultRetry, apierrors.IsConflict, func() error {
-			if err := env.client.Get(ctx, client.ObjectKeyFromObject(crd), crd); err != nil {
+			if err := t.cluster.client.Get(ctx, client.ObjectKeyFromObject(crd), crd); err != nil {
 				return err
 			}
 			versions, _, err := unstructured.NestedSlice(crd.Object, "spec", "versions")
@@ -114,7 +113,7 @@ func withoutRenewalField(t *testing.T) {
 			if err := unstructured.SetNestedSlice(crd.Object, versions, "spec", "versions"); err != nil {
 				return err
 			}
-			return env.client.Update(ctx, crd)
+			return t.cluster.client.Update(ctx, crd)
 		})
 	}
 	err := change(func(spec map[string]any) {

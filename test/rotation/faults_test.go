@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"fmt"
-	"testing"
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -10,7 +9,7 @@ import (
 
 // Somebody renews the anchor once more while the pods are rolled for the first
 // new one: that one is skipped, and the rotation leads to the newer.
-func renewedTwice(t *testing.T) {
+func renewedTwice(t *T) {
 	w := newWorld(t, small("renewed-twice"), nil)
 	w.rotate()
 	w.awaitPhase(long, v1alpha1.PhaseRolling)
@@ -27,7 +26,7 @@ func renewedTwice(t *testing.T) {
 // issuer for ever, and the other sees the new one late. The rotation restarts both
 // before it drops the old anchor, and waits until the leaves have ended that were
 // given out meanwhile.
-func stoppedReloading(t *testing.T) {
+func stoppedReloading(t *T) {
 	o := small("stopped-reloading")
 	// It signs for so long at least before it may be restarted: a proxy that renews
 	// its leaf must ask it meanwhile, and which replica one asks is chance.

@@ -3,7 +3,6 @@ package rotation
 import (
 	"errors"
 	"fmt"
-	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -101,7 +100,7 @@ func (w *world) issuer() string {
 // are being rolled, control plane first, and cert-manager renews the issuer with
 // nothing but default behaviour. Every leaf from then on is refused by the pods
 // that were not rolled yet.
-func hazard(t *testing.T) {
+func hazard(t *T) {
 	w := newWorld(t, hazardous("hazard", v1alpha1.LayoutInPlace), func(mt *v1alpha1.MeshTrust) {
 		mt.Spec.Rotation = nil // it rolls, and does no more
 		oneByOne(mt)
@@ -119,7 +118,7 @@ func hazard(t *testing.T) {
 
 // The same with generations: the issuer renews itself in mid-roll, and is signed
 // by the anchor that every pod trusts.
-func hazardOfGenerations(t *testing.T) {
+func hazardOfGenerations(t *T) {
 	w := newWorld(t, hazardous("hazard-generations", v1alpha1.LayoutGenerations), oneByOne)
 	w.converged()
 	at, issuer := w.beforeRenewal(75*time.Second), w.issuer()
@@ -137,7 +136,7 @@ func hazardOfGenerations(t *testing.T) {
 
 // The same in place, where the renewal is held back until every pod trusts the new
 // anchor.
-func hazardHeld(t *testing.T) {
+func hazardHeld(t *T) {
 	w := newWorld(t, hazardous("hazard-held", v1alpha1.LayoutInPlace), oneByOne)
 	w.converged()
 	at, issuer := w.beforeRenewal(75*time.Second), w.issuer()

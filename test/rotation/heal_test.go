@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +28,7 @@ func heals() []scenario {
 		{"the old generation is deleted in mid-roll, and its anchor is carried", carried},
 		{"the old anchor is edited out of a bundle that Reanchor writes", editedOut},
 		{"the pointer is moved too early, and back before anything is signed", pointedTooEarly},
-		{"only the issuer has expired: it is renewed at once, without a rotation", func(t *testing.T) { issuerExpired(t, smallGenerations("issuer-expired")) }},
+		{"only the issuer has expired: it is renewed at once, without a rotation", func(t *T) { issuerExpired(t, smallGenerations("issuer-expired")) }},
 		{"only the issuer has expired, in place: it is renewed at once, without a rotation", issuerExpiredInPlace},
 		{"leaves that live long are replaced by one more roll, and not waited for", leavesRestart},
 		{"trust from outside that no object shows demands an approval as well", externalTrust},
@@ -78,7 +77,7 @@ func (w *world) halfRolled() {
 // Somebody takes the label off the generation that signed every leaf. Without
 // Reanchor its anchor would leave the bundle, and no new pod could verify its own
 // leaf.
-func unlabelled(t *testing.T) {
+func unlabelled(t *T) {
 	o := smallGenerations("unlabelled")
 	o.ReadyDelay = 2 * time.Second
 	w := newWorld(t, o, oneByOne)
@@ -96,7 +95,7 @@ func unlabelled(t *testing.T) {
 // Somebody deletes the generation that signed every leaf, key and all. Its
 // certificate is in the archive: a Secret of Reanchor's own carries it until no leaf
 // needs it, and goes then.
-func carried(t *testing.T) {
+func carried(t *T) {
 	o := smallGenerations("carried")
 	o.ReadyDelay = 2 * time.Second
 	w := newWorld(t, o, oneByOne)
@@ -160,7 +159,7 @@ func (w *world) suspend(on bool) {
 // Every pod is ready for the switch, when somebody writes the bundle without the
 // old anchor. It is put back, and since the bundle is what it was, nothing is
 // rolled for that.
-func editedOut(t *testing.T) {
+func editedOut(t *T) {
 	o := smallGenerations("edited-out")
 	o.Writer = v1alpha1.BundleWriterReanchor
 	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.ExternalTrust = true })
@@ -182,7 +181,7 @@ func editedOut(t *testing.T) {
 }
 
 // without returns a bundle's text less one anchor.
-func without(t *testing.T, text, fingerprint string) string {
+func without(t *T, text, fingerprint string) string {
 	t.Helper()
 	out, found := "", false
 	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
@@ -201,7 +200,7 @@ func without(t *testing.T, text, fingerprint string) string {
 // Somebody moves the pointer to the new generation in mid-roll. The next renewal
 // of the issuer, by itself or by hand, would break the mesh. The pointer is moved
 // back before that, and what is renewed afterwards is signed by the old anchor.
-func pointedTooEarly(t *testing.T) {
+func pointedTooEarly(t *T) {
 	o := smallGenerations("pointed-early")
 	o.ReadyDelay = 2 * time.Second
 	w := newWorld(t, o, oneByOne)
@@ -254,7 +253,7 @@ func certManagers(kind string) *unstructured.Unstructured {
 // signed. The anchor is fine: the issuer is renewed at once, nothing is rolled,
 // and no rotation is opened. Handshakes fail from its end until then, since every
 // leaf has expired: none before, and none once the leaves of the next are there.
-func issuerExpired(t *testing.T, o linkerd.Options) {
+func issuerExpired(t *T, o linkerd.Options) {
 	w := newWorld(t, o, nil)
 	w.converged()
 	w.unharmed()
@@ -286,7 +285,7 @@ func issuerExpired(t *testing.T, o linkerd.Options) {
 
 // The same in place. The anchor's Secret and the previous one hold the same anchor,
 // before and after.
-func issuerExpiredInPlace(t *testing.T) {
+func issuerExpiredInPlace(t *T) {
 	o := small("issuer-expired-in-place")
 	o.Workloads, o.Rate = 2, 10
 	issuerExpired(t, o)

@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"fmt"
-	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +19,7 @@ import (
 // anchor's Secret holds the new key by then. Each time the old one signs once more,
 // from its copy, before any leaf is cut short; and when nothing is in the way any
 // more, the run goes on to its end.
-func rescued(t *testing.T) {
+func rescued(t *T) {
 	o := small("rescued")
 	o.Workloads, o.Rate = 2, 10
 	// It would renew itself after a minute and a half, in mid-roll.

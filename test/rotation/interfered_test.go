@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,7 +19,7 @@ import (
 )
 
 // deleted: the object goes at once, and what was begun is not left so.
-func deleted(t *testing.T) {
+func deleted(t *T) {
 	o := smallGenerations("deleted")
 	o.ReadyDelay = 2 * time.Second
 	w := newWorld(t, o, oneByOne)
@@ -52,7 +51,7 @@ func deleted(t *testing.T) {
 // queued: three runs at once. Each of the others waits until the one before has
 // ended. The second keeps the generation that the first has made, since a mistake could be
 // healed with it; the third deletes it.
-func queued(t *testing.T) {
+func queued(t *T) {
 	o := smallGenerations("queued")
 	o.Workloads, o.Rate, o.Times.Leaf, o.Times.InjectorLags = 2, 10, 20*time.Second, []time.Duration{time.Second, 2 * time.Second}
 	w := newWorld(t, o, nil)

@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"testing"
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
@@ -9,7 +8,7 @@ import (
 
 // Leaves live half an hour. Nobody waits for them: the pods are replaced once
 // more, after the switch.
-func leavesRestart(t *testing.T) {
+func leavesRestart(t *T) {
 	o := smallGenerations("leaves")
 	o.Times.Leaf, o.Times.Anchor, o.Times.Issuer, o.Times.IssuerRenewBefore = 30*time.Minute, 24*time.Hour, 6*time.Hour, time.Hour
 	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation.Leaves = v1alpha1.LeavesRestart })

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -18,7 +17,7 @@ import (
 
 // migrated goes from the documented layout to generations as docs/rotation.md has
 // it: without a rotation, without a restart. Then a rotation in the new layout.
-func migrated(t *testing.T) {
+func migrated(t *T) {
 	w := newWorld(t, small("migrated"), nil)
 	w.converged()
 

@@ -43,7 +43,7 @@ func (r *renames) original(used map[audit.Permission]bool) map[audit.Permission]
 
 // leastPrivilege returns an error when the manifests permit for rotations what
 // none of the scenarios used.
-func leastPrivilege(log *audit.Log) error {
+func leastPrivilege() error {
 	granted := audit.OfRotations()
 	for _, file := range []string{"generations", "inplace", "bundlewriter"} {
 		roles, err := audit.Granted("../../manifests/controller/rotation/" + file + "/rbac.yaml")
@@ -52,9 +52,13 @@ func leastPrivilege(log *audit.Log) error {
 		}
 		granted = append(granted, roles...)
 	}
-	used, err := log.Used()
-	if err != nil {
-		return err
+	used := map[audit.Permission]bool{}
+	for _, c := range clusters {
+		more, err := c.audit.Used()
+		if err != nil {
+			return err
+		}
+		maps.Copy(used, more)
 	}
 	used = installed.original(used)
 	share(used)

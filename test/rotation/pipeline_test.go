@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -26,7 +25,7 @@ import (
 // missed the change would sign with that. When that issuer has ended, and the
 // MeshTrust is older than any leaf, it may: no pod that starts afterwards, with the
 // new anchor alone, meets an old leaf.
-func pipeline(t *testing.T) {
+func pipeline(t *T) {
 	o := smallGenerations("pipeline")
 	o.Times.Issuer, o.Times.IssuerRenewBefore = 3*time.Minute, 45*time.Second
 	w := newWorld(t, o, func(mt *v1alpha1.MeshTrust) { mt.Spec.Rotation = nil })
@@ -111,7 +110,7 @@ const day = 24 * time.Hour
 func (w *world) created(at time.Time) {
 	w.Helper()
 	kind := schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "meshtrusts"}
-	w.check(env.lab.Backdate(w.Context(), kind, client.ObjectKeyFromObject(w.trust), at))
+	w.check(w.cluster.lab.Backdate(w.Context(), kind, client.ObjectKeyFromObject(w.trust), at))
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"lab.reanchor.dev/backdated":%q}}}`, time.Now().Format(time.RFC3339Nano))
 	w.check(w.Client.Patch(w.Context(), w.trust.DeepCopy(), client.RawPatch(types.MergePatchType, patch)))
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -159,7 +158,7 @@ func (w *world) renamed(name string, clusterIssuer bool) string {
 // Secret but that of carried anchors. That they name no other is asked of the API
 // server, for a binding that is not of these files would count as well. On its way it
 // gets stuck, for want of a right and of a bundle, and goes on by itself.
-func generations(t *testing.T) {
+func generations(t *T) {
 	w := newWorld(t, smallGenerations("generations"), nil)
 	w.converged()
 	thaw, grant := w.freeze(), w.revoke()

@@ -15,12 +15,20 @@ const long = 10 * time.Minute
 // A scenario is one mesh, and what happens to it.
 type scenario struct {
 	name string
-	run  func(*testing.T)
+	run  func(*T)
 }
 
-// TestRotations are all scenarios that leave Reanchor and the cluster alone.
+// TestRotations runs all scenarios, in their two clusters at the same time.
 func TestRotations(t *testing.T) {
-	sideBySide(t, slices.Concat(longRotations(), rotations(), heals(), aborts()))
+	t.Run("calm", func(t *testing.T) { // nothing happens to Reanchor and the cluster
+		t.Parallel()
+		sideBySide(calm.test(t), 12, slices.Concat(longRotations(), rotations(), heals(), aborts()))
+	})
+	t.Run("rough", func(t *testing.T) {
+		t.Parallel()
+		t.Run("disturbed", func(t *testing.T) { sideBySide(rough.test(t), 4, disturbances()) })
+		t.Run("singular", func(t *testing.T) { singular(rough.test(t)) })
+	})
 }
 
 // longRotations take three minutes and more, and begin first: at the end there is
@@ -30,12 +38,12 @@ func longRotations() []scenario {
 		{"a queue of runs: one after another, and the generation before the last goes", queued},
 		{"a schedule starts one run, at its time", scheduled},
 		{"times of the schedule that were missed start one run together", missed},
-		{"a run that is suspended in every phase, generations", func(t *testing.T) { suspendedThroughout(t, v1alpha1.LayoutGenerations) }},
-		{"a run that is suspended in every phase, in place", func(t *testing.T) { suspendedThroughout(t, v1alpha1.LayoutInPlace) }},
+		{"a run that is suspended in every phase, generations", func(t *T) { suspendedThroughout(t, v1alpha1.LayoutGenerations) }},
+		{"a run that is suspended in every phase, in place", func(t *T) { suspendedThroughout(t, v1alpha1.LayoutInPlace) }},
 		{"hands off: the documented layout, 40 workloads, three injectors that lag, 20,000 handshakes of which none fails", handsOff},
 		{"a pipeline of one's own is told when to switch, and when not to narrow", pipeline},
-		{"an anchor that has expired already: the shortest way back", func(t *testing.T) { expired(t, smallGenerations("expired")) }},
-		{"an anchor that has expired already: the shortest way back, in place", func(t *testing.T) { expired(t, small("expired-in-place")) }},
+		{"an anchor that has expired already: the shortest way back", func(t *T) { expired(t, smallGenerations("expired")) }},
+		{"an anchor that has expired already: the shortest way back, in place", func(t *T) { expired(t, small("expired-in-place")) }},
 		{"the hazard is held back in place", hazardHeld},
 		{"an anchor that is due is replaced in place, and an issuer that nears its end at a shut gate is signed by the old one", rescued},
 	}
@@ -56,8 +64,8 @@ func rotations() []scenario {
 		{"an issuer that no anchor of the bundle signed is said within seconds", badSignature},
 		{"an anchor that vanished from the bundle is put back", vanished},
 		{"an old anchor that is overwritten too early is put back", copiedTooEarly},
-		{"an issuer that is switched too early is switched back", func(t *testing.T) { switchedTooEarly(t, smallGenerations("switched-too-early")) }},
-		{"an issuer that is renewed too early is switched back, in place", func(t *testing.T) { switchedTooEarly(t, small("renewed-too-early")) }},
+		{"an issuer that is switched too early is switched back", func(t *T) { switchedTooEarly(t, smallGenerations("switched-too-early")) }},
+		{"an issuer that is renewed too early is switched back, in place", func(t *T) { switchedTooEarly(t, small("renewed-too-early")) }},
 		{"an issuer that identity cannot verify yet is skipped", skipped},
 		{"a previous-anchor Secret that is deleted comes back", previousDeleted},
 		{"from the documented layout to generations without a restart", migrated},
@@ -65,17 +73,13 @@ func rotations() []scenario {
 	}
 }
 
-// TestDisturbedRotations: still no failed handshake, still one restart each.
-func TestDisturbedRotations(t *testing.T) { sideBySide(t, disturbances()) }
-
-// TestSingularRotations change what all meshes of a cluster share: that there is
+// singular rotations change what all meshes of a cluster share: that there is
 // something outside of it, who leads, and, for all of them, what cert-manager can do:
-// it cannot hold back renewals. Beside them are
-// some that wait for a renewal which comes by itself in mid-roll: few at once, so
-// that the roll is as quick as they count on. All have their approvals.
-func TestSingularRotations(t *testing.T) {
+// it cannot hold back renewals. Beside them are some that wait for a renewal which
+// comes by itself in mid-roll. All have their approvals.
+func singular(t *T) {
 	withoutRenewalField(t) // before there is any mesh: Reanchor looks for it once in minutes
-	sideBySide(t, []scenario{
+	sideBySide(t, 5, []scenario{
 		{"objects of what is outside demand approvals", linked},
 		{"a cert-manager that cannot hold back renewals", older},
 		{"the hazard: in place, an issuer that renews itself in mid-roll breaks the mesh", hazard},
@@ -84,20 +88,20 @@ func TestSingularRotations(t *testing.T) {
 	})
 }
 
-// sideBySide runs scenarios, atOnce of them at a time, in the order they are in:
-// of subtests that wait for one another, package testing promises no order.
-func sideBySide(t *testing.T, scenarios []scenario) {
+// sideBySide runs scenarios, so many of them at a time, in the order they are in: of
+// subtests that wait for one another, package testing promises no order.
+func sideBySide(t *T, atOnce int, scenarios []scenario) {
 	hideAllAlong(t)
 	var turns []chan struct{}
 	slots := make(chan struct{}, atOnce)
 	for _, s := range scenarios {
-		t.Run(s.name, func(t *testing.T) {
+		t.Run(s.name, func(sub *testing.T) {
 			turn := make(chan struct{})
 			turns = append(turns, turn)
-			t.Parallel()
+			sub.Parallel()
 			<-turn
-			t.Cleanup(func() { <-slots })
-			s.run(t)
+			sub.Cleanup(func() { <-slots })
+			s.run(&T{sub, t.cluster})
 		})
 	}
 	go func() {
@@ -108,7 +112,7 @@ func sideBySide(t *testing.T, scenarios []scenario) {
 	}()
 }
 
-func handsOff(t *testing.T) {
+func handsOff(t *T) {
 	w := newWorld(t, linkerd.Options{Workloads: 40, Namespaces: 6, Rate: 120, Foreign: true}, func(mt *v1alpha1.MeshTrust) {
 		mt.Spec.Rollout = v1alpha1.RolloutSpec{} // the default budget
 	})
@@ -142,7 +146,7 @@ func (w *world) watched(handshakes int, took time.Duration) {
 	}
 }
 
-func ownWriter(t *testing.T) {
+func ownWriter(t *T) {
 	o := smallGenerations("own-writer")
 	o.Writer = v1alpha1.BundleWriterReanchor
 	w := newWorld(t, o, nil)

@@ -51,9 +51,9 @@ func tell(source, text string) {
 // hideAllAlong notes what all Secrets hold from now until the test ends: most keys
 // that a run begins with, and those that cert-manager keeps for a moment, are
 // overwritten or deleted before that.
-func hideAllAlong(t *testing.T) {
+func hideAllAlong(t *T) {
 	t.Helper()
-	set, err := kubernetes.NewForConfig(env.lab.Config())
+	set, err := kubernetes.NewForConfig(t.cluster.lab.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (w *world) note(ctx context.Context) error {
 		}
 		tell(name+" at the end of "+w.Mesh.Mesh, string(text))
 	}
-	if text, err := metrics(); err == nil { // a controller that is started again has none
+	if text, err := metricsAt(w.cluster.metrics); err == nil { // a controller that is started again has none
 		tell("metrics at the end of "+w.Mesh.Mesh, text)
 	}
 	return nil
@@ -154,18 +154,12 @@ func leaks(text string) []string {
 // is in a log, an event, a metric or a status of all these rotations. The keys are
 // those that there are, and those that there were.
 func TestNothingSecretIsTold(t *testing.T) {
-	logs, err := filepath.Glob(filepath.Join(env.dir, "*.log"))
-	if err != nil || len(logs) < 2 {
-		t.Fatalf("the logs are %v (%v)", logs, err)
-	}
-	for _, log := range logs {
-		text, err := os.ReadFile(log)
-		if err != nil {
-			t.Fatal(err)
+	for _, c := range clusters {
+		if c.local != nil { // none of its tests was asked for
+			tellLogs(c.test(t))
+			tellEvents(c.test(t))
 		}
-		tell(filepath.Base(log), string(text))
 	}
-	tellEvents(t)
 	told.Lock()
 	defer told.Unlock()
 	if len(told.secret) < 10 || len(told.texts) < 5 || !toldMetrics() {
@@ -189,10 +183,25 @@ func TestNothingSecretIsTold(t *testing.T) {
 	}
 }
 
-func tellEvents(t *testing.T) {
+func tellLogs(t *T) {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(t.cluster.dir, "*.log"))
+	if err != nil || len(logs) < 2 {
+		t.Fatalf("the logs are %v (%v)", logs, err)
+	}
+	for _, log := range logs {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tell(t.cluster.name+" "+filepath.Base(log), string(text))
+	}
+}
+
+func tellEvents(t *T) {
 	t.Helper()
 	var list eventsv1.EventList
-	if err := env.client.List(t.Context(), &list); err != nil {
+	if err := t.cluster.client.List(t.Context(), &list); err != nil {
 		t.Fatal(err)
 	}
 	mine := 0
@@ -208,7 +217,7 @@ func tellEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tell("events", string(text))
+	tell(t.cluster.name+" events", string(text))
 }
 
 // toldMetrics reports whether there were metrics of a mesh.
@@ -221,9 +230,7 @@ func toldMetrics() bool {
 	return false
 }
 
-// metrics are those that the controller serves at this moment.
-func metrics() (string, error) { return metricsAt(env.metrics) }
-
+// metricsAt are those that a controller serves at this moment.
 func metricsAt(address string) (string, error) {
 	asker := http.Client{Timeout: 20 * time.Second} // the controller may be stopped in its tracks
 	answer, err := asker.Get("http://" + address + "/metrics")

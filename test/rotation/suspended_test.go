@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,7 +24,7 @@ import (
 // previous-anchor Secret. The rolling is the MeshTrust's and goes on, until that is
 // suspended too, in mid-roll: then nothing is written at all. The API server's own
 // record is asked for that. In the end the rotation has come to what any other does.
-func suspendedThroughout(t *testing.T, layout v1alpha1.Layout) {
+func suspendedThroughout(t *T, layout v1alpha1.Layout) {
 	o := small("suspended-" + strings.ToLower(string(layout)))
 	o.Layout, o.Workloads, o.Rate, o.ReadyDelay = layout, 3, 10, 3*time.Second
 	o.Times.File = 20 * time.Second // ConfirmIssuer lasts for so long at least, and the run must be suspended in it
@@ -323,7 +322,7 @@ type record struct {
 
 func (w *world) record(in string) *record {
 	w.Helper()
-	tail, err := env.audit.Tail()
+	tail, err := w.cluster.audit.Tail()
 	w.check(err)
 	return &record{world: w, in: in, tail: tail}
 }

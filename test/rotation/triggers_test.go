@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"fmt"
-	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,11 +39,11 @@ func (w *world) converged() {
 
 // Somebody renews the anchor as cmctl does, in the middle of the day, and does
 // nothing more.
-func observed(t *testing.T) { observedIn(t, small("observed")) }
+func observed(t *T) { observedIn(t, small("observed")) }
 
 // With generations nobody is meant to renew one. Its anchor stays in the bundle
 // all the same, and the rotation leads to the next.
-func observedGeneration(t *testing.T) {
+func observedGeneration(t *T) {
 	observedIn(t, smallGenerations("observed-gen"))
 }
 
@@ -52,7 +51,7 @@ func observedGeneration(t *testing.T) {
 // the new one alone, every running pod trusts the old one alone, and nobody has its
 // certificate any more but cert-manager's record of who signed the issuer. It is
 // put back before anything else.
-func replacedBefore(t *testing.T) {
+func replacedBefore(t *T) {
 	w := newMesh(t, smallGenerations("replaced-before"))
 	w.check(w.RenewNow(t.Context(), w.AnchorKey()))
 	next, err := w.Anchor(t.Context())
@@ -74,7 +73,7 @@ func (w *world) carried() error {
 	return w.Client.Get(w.Context(), key, &corev1.Secret{})
 }
 
-func observedIn(t *testing.T, o linkerd.Options) {
+func observedIn(t *T, o linkerd.Options) {
 	w := newWorld(t, o, nil)
 	w.converged()
 	if o.Layout == v1alpha1.LayoutGenerations {
@@ -92,7 +91,7 @@ func observedIn(t *testing.T, o linkerd.Options) {
 
 // One run is kept: when that of the schedule has ended, the one before it, which
 // was given up before it had begun, is deleted.
-func scheduled(t *testing.T) {
+func scheduled(t *T) {
 	var at time.Time
 	w := newWorld(t, smallGenerations("scheduled"), func(mt *v1alpha1.MeshTrust) {
 		at = time.Now().UTC().Truncate(time.Minute).Add(2 * time.Minute)
@@ -116,7 +115,7 @@ func scheduled(t *testing.T) {
 // Two times of the schedule pass while the MeshTrust is suspended, and nothing is
 // opened. When it is not any more, they start one run together, that of the latter.
 // It is given up, ends and is deleted: neither time starts another.
-func missed(t *testing.T) {
+func missed(t *T) {
 	o := smallGenerations("missed")
 	o.Workloads, o.Rate = 2, 10
 	var first, last time.Time
@@ -177,7 +176,7 @@ func (w *world) deletedRun(run *v1alpha1.AnchorRotation) error {
 
 // The anchor has an hour to live and is due a moment from now; the next will not
 // be for long.
-func due(t *testing.T) {
+func due(t *T) {
 	o := smallGenerations("due")
 	o.Times.Anchor = time.Hour
 	w := newMesh(t, o)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,7 +23,7 @@ import (
 
 // world is a scenario's mesh.
 type world struct {
-	*testing.T
+	*T
 	*linkerd.Mesh
 	trust *v1alpha1.MeshTrust
 	// before is the anchor that there was at the beginning.
@@ -34,7 +33,7 @@ type world struct {
 // small is a mesh that is quickly rotated, with fewer handshakes, so that many of
 // them fit beside one another. It is InPlace.
 func small(name string) linkerd.Options {
-	return linkerd.Options{Name: name, Workloads: 4, Namespaces: 2, Rate: 20, Foreign: true, Times: linkerd.Times{
+	return linkerd.Options{Name: name, Workloads: 4, Namespaces: 2, Rate: 10, Foreign: true, Times: linkerd.Times{
 		Leaf: 20 * time.Second, File: 7 * time.Second,
 		InjectorLags: []time.Duration{time.Second, 3 * time.Second, 5 * time.Second},
 		IdentityLags: []time.Duration{0, 2 * time.Second},
@@ -50,7 +49,7 @@ func smallGenerations(name string) linkerd.Options {
 
 // newWorld makes a mesh and its MeshTrust, which change, if there is one, changes
 // before.
-func newWorld(t *testing.T, o linkerd.Options, change func(*v1alpha1.MeshTrust)) *world {
+func newWorld(t *T, o linkerd.Options, change func(*v1alpha1.MeshTrust)) *world {
 	t.Helper()
 	w := newMesh(t, o)
 	if change != nil {
@@ -61,24 +60,24 @@ func newWorld(t *testing.T, o linkerd.Options, change func(*v1alpha1.MeshTrust))
 }
 
 // newMesh makes a mesh that Reanchor does not know yet.
-func newMesh(t *testing.T, o linkerd.Options) *world {
+func newMesh(t *T, o linkerd.Options) *world {
 	t.Helper()
-	m, err := startMesh(t.Context(), o)
+	m, err := t.cluster.startMesh(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return worldOf(t, m)
 }
 
-func startMesh(ctx context.Context, o linkerd.Options) (*linkerd.Mesh, error) {
-	o.Kubelet = env.kubelet
+func (c *cluster) startMesh(ctx context.Context, o linkerd.Options) (*linkerd.Mesh, error) {
+	o.Kubelet = c.kubelet
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	return linkerd.Start(ctx, env.lab.Config(), o)
+	return linkerd.Start(ctx, c.lab.Config(), o)
 }
 
 // worldOf is the scenario's from here on: the mesh ends with it.
-func worldOf(t *testing.T, m *linkerd.Mesh) *world {
+func worldOf(t *T, m *linkerd.Mesh) *world {
 	t.Helper()
 	w := &world{T: t, Mesh: m, trust: m.MeshTrust()}
 	t.Cleanup(w.end)
@@ -151,10 +150,13 @@ func (w *world) check(err error) {
 	}
 }
 
+// poll is how long a scenario waits before it asks again: a dozen of them ask.
+const poll = 500 * time.Millisecond
+
 // eventually asks until the answer is nil.
 func (w *world) eventually(within time.Duration, ask func() error) {
 	w.Helper()
-	for end := time.Now().Add(within); ; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(within); ; time.Sleep(poll) {
 		err := ask()
 		if err == nil {
 			return

@@ -106,7 +106,7 @@ func expires(o *observation, issuer *v1alpha1.IssuerStatus) string {
 func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.BlockedWorkload {
 	var out []v1alpha1.BlockedWorkload
 	for _, b := range d.Blocked {
-		out = append(out, v1alpha1.BlockedWorkload{WorkloadRef: refOf(b.Key), Reason: b.Reason, Message: b.Message})
+		out = append(out, v1alpha1.BlockedWorkload{WorkloadRef: refOf(b.Key), Reason: b.Reason, Message: record.Clip(b.Message)})
 	}
 	for i := range workloads {
 		if w := &workloads[i]; w.Stranded > 0 && w.Block.Reason == "" {

@@ -62,7 +62,24 @@ func ownerOf(pod *corev1.Pod) Key {
 			key.Group, key.Kind, key.Name = group, kind, name
 		}
 	}
+	key.Group, key.Kind, key.Name = cut(key.Group, maxName), cut(key.Kind, maxKind), cut(key.Name, maxName)
 	return key
+}
+
+// Most bytes of what the status names a workload by; no object has longer ones.
+const (
+	maxKind = 63
+	maxName = 253
+)
+
+// cut bounds what a pod says of its owner. The API server takes references of any
+// length, and whoever may create a pod may write one: a status that named it would be
+// refused as a whole. What was cut ends as no name of an object can.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-3], "") + "..."
 }
 
 // ownerOfReplicaSet derives the owner of a ReplicaSet: its controller names it

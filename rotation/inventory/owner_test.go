@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,6 +55,15 @@ func TestTheOwnerIsWhatThePodSays(t *testing.T) {
 			ownedBy(pod("kafka-0"), "core.strimzi.io/v1beta2", "StrimziPodSet", "kafka"), key("core.strimzi.io", "StrimziPodSet", "kafka"), "", -1},
 		"an apiVersion that cannot be parsed is told apart from every known group": {
 			ownedBy(pod("x"), "a/b/c", "Deployment", "x"), key("a/b/c", "Deployment", "x"), "", -1},
+		"what no object is called is cut to what a status takes": {
+			ownedBy(pod("x"), strings.Repeat("g", 254)+"/v1", strings.Repeat("k", 64), strings.Repeat("é", 127)),
+			key(strings.Repeat("g", 250)+"...", strings.Repeat("k", 60)+"...", strings.Repeat("é", 125)+"..."), "", -1},
+		"the longest names are kept": {
+			ownedBy(pod("x"), strings.Repeat("g", 253)+"/v1", strings.Repeat("k", 63), strings.Repeat("n", 253)),
+			key(strings.Repeat("g", 253), strings.Repeat("k", 63), strings.Repeat("n", 253)), "", -1},
+		"so is what a ReplicaSet's name leads to": {
+			labelled(ownedBy(pod("x"), "apps/v1", "ReplicaSet", strings.Repeat("n", 300)+"-5d4"), "pod-template-hash", "5d4"),
+			key("apps", "Deployment", strings.Repeat("n", 250)+"..."), "5d4", -1},
 		"a bare pod owns itself":               {pod("mock-grpc-4000"), key("", KindPod, "mock-grpc-4000"), "", -1},
 		"a mirror pod belongs to its node":     {mirrored(ownedBy(pod("etcd-n1"), "v1", "Node", "n1")), key("", KindNode, "n1"), "", -1},
 		"a mirror pod without owner also does": {mirrored(pod("etcd-n1")), key("", KindNode, "node-1"), "", -1},

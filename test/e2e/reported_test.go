@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ func TestWhatMustNotBeRolledIsReportedAndLeftAlone(t *testing.T) {
 	m := newMesh(t, meshOptions{})
 	apps, optedOut := m.namespace("apps"), m.namespaced("out", map[string]string{v1alpha1.OptOutAnnotation: v1alpha1.OptOutAll})
 	unmanageable(t, apps)
-	deployment(t, apps, "by-hand", 1, m.injectByHand)
+	deployment(t, apps, "by-hand", 1, func(d *appsv1.Deployment) { m.injectByHand(&d.Spec.Template) })
 	deployment(t, apps, "paused", 1, nil)
 	deployment(t, apps, "paused-evict", 1, func(d *appsv1.Deployment) {
 		d.Annotations = map[string]string{v1alpha1.RolloutStrategyAnnotation: v1alpha1.RolloutStrategyEvict}
@@ -34,13 +35,14 @@ func TestWhatMustNotBeRolledIsReportedAndLeftAlone(t *testing.T) {
 	})
 	deployment(t, apps, "ordinary", 1, nil)
 	orphanOfArgo(t, apps)
+	m.boaster(apps)
 	deployment(t, optedOut, "inherits", 1, nil)
-	ready(t, apps, 9)
+	ready(t, apps, 10)
 	ready(t, optedOut, 1)
 	pause(t, apps, "paused")
 	pause(t, apps, "paused-evict")
 	before := map[string][]corev1.Pod{}
-	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "paused-evict", "out", "ordinary", "ghost"} {
+	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "paused-evict", "out", "ordinary", "ghost", "boaster"} {
 		before[app] = podsOf(t, apps, app)
 	}
 	inherits := podsOf(t, optedOut, "inherits")
@@ -52,6 +54,7 @@ func TestWhatMustNotBeRolledIsReportedAndLeftAlone(t *testing.T) {
 	check := func() error {
 		want := map[string]v1alpha1.Reason{
 			"Job job": v1alpha1.JobPod, "Pod bare": v1alpha1.BarePod, "Database shop": v1alpha1.UnknownOwner, "Rollout ghost": v1alpha1.UnknownOwner,
+			strings.Repeat("K", 60) + "... " + strings.Repeat("n", 250) + "...": v1alpha1.UnknownOwner,
 			"Deployment paused": v1alpha1.WorkloadPaused, "Deployment by-hand": v1alpha1.ManuallyInjected,
 			"Deployment out": v1alpha1.OptedOut, "Deployment inherits": v1alpha1.OptedOut,
 		}
@@ -63,13 +66,13 @@ func TestWhatMustNotBeRolledIsReportedAndLeftAlone(t *testing.T) {
 	if err := check(); err != nil {
 		t.Error(err)
 	}
-	if mt.Status.Rollout.BlockedTotal != 8 {
-		t.Errorf("%d workloads are reported, want eight", mt.Status.Rollout.BlockedTotal)
+	if mt.Status.Rollout.BlockedTotal != 9 {
+		t.Errorf("%d workloads are reported, want nine", mt.Status.Rollout.BlockedTotal)
 	}
 	replaced(t, apps, "ordinary", before["ordinary"], m.root, next)
 	replaced(t, apps, "paused-evict", before["paused-evict"], m.root, next)
 	stays(t, 5*time.Second, check)
-	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "out", "ghost"} {
+	for _, app := range []string{"job", "bare", "shard", "by-hand", "paused", "out", "ghost", "boaster"} {
 		unharmed(t, apps, app, before[app])
 	}
 	unharmed(t, optedOut, "inherits", inherits)
@@ -178,6 +181,22 @@ func shardOf(t *testing.T, namespace string) {
 	})
 }
 
+// boaster creates a pod that says that it belongs to an object of a longer name, and
+// of a kind of a longer one, than any has: the API server takes it, and would not take
+// a status that says the same.
+func (m *meshWorld) boaster(namespace string) {
+	m.t.Helper()
+	pod := podTemplate("boaster", nil)
+	m.injectByHand(&pod)
+	owner := metav1.OwnerReference{
+		APIVersion: "example.com/v1", Kind: strings.Repeat("K", 64), Name: strings.Repeat("n", 254), UID: "u", Controller: new(true),
+	}
+	create(m.t, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "boaster", Labels: pod.Labels, OwnerReferences: []metav1.OwnerReference{owner}},
+		Spec:       pod.Spec,
+	})
+}
+
 // orphanOfArgo creates a ReplicaSet whose pods say that they belong to an Argo
 // Rollout that does not exist, maybe not even its kind.
 func orphanOfArgo(t *testing.T, namespace string) {
@@ -194,8 +213,7 @@ func orphanOfArgo(t *testing.T, namespace string) {
 
 // injectByHand puts the proxy and its anchors into the template itself, as
 // "linkerd inject --manual" does.
-func (m *meshWorld) injectByHand(d *appsv1.Deployment) {
-	template := &d.Spec.Template
+func (m *meshWorld) injectByHand(template *corev1.PodTemplateSpec) {
 	template.Labels["linkerd.io/control-plane-ns"] = m.name
 	template.Spec.Containers = append(template.Spec.Containers, corev1.Container{
 		Name: "linkerd-proxy", Image: "proxy",

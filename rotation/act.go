@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,26 +20,48 @@ import (
 	"github.com/reanchor/reanchor/rotation/rollout"
 )
 
-// actWithin is how long a decision may be acted on. A window may have closed by
-// then, or the bundle be another (package rollout, "What the caller owes"; the
-// simulation there has the same bound).
+// actWithin is how long a decision may be acted on: it may be void by then in ways
+// that nothing asks about (package rollout, "What the caller owes"; the simulation
+// there has the same bound).
 const actWithin = 5 * time.Second
 
 // errVoid says that what was decided does not hold any more. No action of it is
 // carried out; the next look decides anew.
 var errVoid = fmt.Errorf("what was decided is void: %w", owner.ErrSuperseded)
 
-// act carries out the decision, whose state is stored. The probes come last:
-// their burst takes time, which the actions have not got.
-func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision) error {
-	var faults error
-	if len(d.Actions) > 0 {
-		faults = r.write(ctx, mt, o, d.Actions)
+// outcomeWithin is how soon the outcome of a write or a probe is looked at.
+const outcomeWithin = time.Second
+
+// act carries out the decision, whose state is stored, and returns how soon to look
+// again; 0 when nothing was done that asks for it. The probes come last: their burst
+// takes time, which the actions have not got.
+func (r *Reconciler) act(ctx context.Context, mt *v1alpha1.MeshTrust, o *observation, d rollout.Decision) (soon time.Duration, faults error) {
+	if due := r.due(mt.Name, d.Actions); len(due) > 0 {
+		faults = r.write(ctx, mt, o, due)
 	}
-	if d.Probe {
-		r.fence.probe(ctx, mt.Name, o, r.clock.Now())
+	soon = r.again(mt.Name, d.Actions)
+	if d.Probe && r.fence.probe(ctx, mt.Name, o, r.clock.Now()) {
+		soon = outcomeWithin
 	}
-	return faults
+	return soon, faults
+}
+
+// due leaves out the actions that were refused a moment ago.
+func (r *Reconciler) due(name string, actions []rollout.Action) []rollout.Action {
+	now := r.clock.Now()
+	return slices.DeleteFunc(slices.Clone(actions), func(a rollout.Action) bool { return r.memory.wait(name, a.Key, now) > 0 })
+}
+
+// again is how soon actions have an outcome or may be tried again; 0 without any.
+func (r *Reconciler) again(name string, actions []rollout.Action) time.Duration {
+	now, soon := r.clock.Now(), time.Duration(0)
+	for _, a := range actions {
+		wait := cmp.Or(r.memory.wait(name, a.Key, now), outcomeWithin)
+		if soon == 0 || wait < soon {
+			soon = wait
+		}
+	}
+	return soon
 }
 
 // write carries out the actions, one after the other, while the decision holds.
@@ -54,8 +77,9 @@ func (r *Reconciler) write(ctx context.Context, mt *v1alpha1.MeshTrust, o *obser
 		case errors.Is(err, errVoid):
 			return errors.Join(append(faults, unlessVoid(ctx, err))...)
 		case errors.Is(err, owner.ErrRefused):
-			r.memory.wasRefused(mt.Name, a.Key, refusal(err))
+			r.memory.wasRefused(mt.Name, a.Key, refusal(err), r.clock.Now())
 		case errors.Is(err, owner.ErrSuperseded):
+			r.memory.notNeeded(mt.Name, a.Key)
 			log.FromContext(ctx).V(1).Info("action not needed any more", "workload", a.Key.String(), "why", err.Error())
 		case err != nil:
 			faults = append(faults, err)
@@ -146,8 +170,8 @@ func issuerOnRecord(mt *v1alpha1.MeshTrust) string {
 // inForce returns an error when what was decided does not hold any more. The
 // MeshTrust is not as it was stored with the decision: another controller took
 // over while this one slept, or the user said otherwise, such as suspend. Bundle or
-// issuer are others by now, so that I9 would have to be judged again. Or too much
-// time has passed.
+// issuer are others by now, so that I9 would have to be judged again. A window has
+// opened or closed. Or too much time has passed.
 func (r *Reconciler) inForce(ctx context.Context, stored *v1alpha1.MeshTrust, o *observation) error {
 	var live v1alpha1.MeshTrust
 	err := r.live.Get(ctx, client.ObjectKeyFromObject(stored), &live)
@@ -158,6 +182,8 @@ func (r *Reconciler) inForce(ctx context.Context, stored *v1alpha1.MeshTrust, o 
 		return fmt.Errorf("reading MeshTrust %s: %w", stored.Name, err)
 	case r.differs(o):
 		return fmt.Errorf("%w: bundle or issuer changed since", errVoid)
+	case !o.until.IsZero() && !r.clock.Now().Before(o.until):
+		return fmt.Errorf("%w: a window has opened or closed since", errVoid)
 	case r.clock.Since(o.decidedAt) > actWithin:
 		return fmt.Errorf("%w: it was decided more than %s ago", errVoid, actWithin)
 	default:

@@ -210,9 +210,14 @@ func TestADecisionIsActedOnWhileItHolds(t *testing.T) {
 		before, then func(*acting)
 		want         []string
 	}{
-		"nothing changes":                {want: deployments},
-		"the writes take some seconds":   {then: func(w *acting) { w.clock.Step(2 * time.Second) }, want: deployments},
-		"the writes take too long":       {then: func(w *acting) { w.clock.Step(3 * time.Second) }, want: deployments[:2]},
+		"nothing changes":              {want: deployments},
+		"the writes take some seconds": {then: func(w *acting) { w.clock.Step(2 * time.Second) }, want: deployments},
+		"the writes take too long":     {then: func(w *acting) { w.clock.Step(3 * time.Second) }, want: deployments[:2]},
+		"a window closes meanwhile": {
+			before: func(w *acting) { w.seen.until = w.clock.Now().Add(time.Second) },
+			then:   func(w *acting) { w.clock.Step(time.Second) }, want: deployments[:1],
+		},
+		"a window closes, but not yet":   {before: func(w *acting) { w.seen.until = w.clock.Now().Add(time.Second) }, want: deployments},
 		"it was stored too late":         {before: func(w *acting) { w.clock.Step(actWithin + time.Second) }},
 		"the MeshTrust changes":          {then: func(w *acting) { w.touch(&v1alpha1.MeshTrust{ObjectMeta: metav1.ObjectMeta{Name: "linkerd"}}) }, want: deployments[:1]},
 		"another bundle is delivered":    {then: func(w *acting) { w.deliver("configmaps", trustRoots, "ca-bundle.crt", other(w.T).PEM()) }, want: deployments[:1]},
@@ -230,7 +235,7 @@ func TestADecisionIsActedOnWhileItHolds(t *testing.T) {
 				w.then = c.then
 			}
 			w.looked = 0
-			if err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{Actions: w.actions}); err != nil {
+			if _, err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{Actions: w.actions}); err != nil {
 				t.Fatal(err)
 			}
 			if w.looked > len(c.want)+2 {
@@ -337,7 +342,7 @@ func encodedIssuer(root *bundletest.CA) string {
 func TestProbesDoNotHoldUpWrites(t *testing.T) {
 	w := newActing(t)
 	w.fence = newFence(w.api, "probe")
-	if err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{Actions: w.actions, Probe: true}); err != nil {
+	if _, err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{Actions: w.actions, Probe: true}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(deployments, w.written); diff != "" {
@@ -351,7 +356,7 @@ func TestProbesDoNotHoldUpWrites(t *testing.T) {
 // Where nothing is to be written nothing is asked.
 func TestADecisionToDoNothingIsNotConfirmed(t *testing.T) {
 	w := newActing(t)
-	if err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{}); err != nil {
+	if _, err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{}); err != nil {
 		t.Fatal(err)
 	}
 	if len(w.lists) > 0 {
@@ -367,7 +372,7 @@ func TestADecisionThatCannotBeConfirmedIsNotActedOn(t *testing.T) {
 			return errors.New("no answer")
 		},
 	})
-	if err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{Actions: w.actions}); err == nil || len(w.written) > 0 {
+	if _, err := w.act(t.Context(), w.trust, w.seen, rollout.Decision{Actions: w.actions}); err == nil || len(w.written) > 0 {
 		t.Errorf("written to %v, with the error %v", w.written, err)
 	}
 }

@@ -22,6 +22,11 @@ import (
 // is kept alive; a parallel burst of this size reached all of three in trials.
 const probesPerReplica = 8
 
+// probeEvery is how soon a burst is followed by another for the same bundle. All go
+// through the injector that every pod of the cluster waits for, and while the answers
+// are bad they are asked for at every look.
+const probeEvery = 5 * time.Second
+
 // fence gathers evidence on what the injectors write into new pods.
 //
 // The evidence proper is about each replica: it was created after every reader
@@ -41,6 +46,7 @@ type fence struct {
 // burst is the outcome of the last burst of probes for a mesh, and the bundle that
 // it was made for: one that was in force before says nothing when it is again.
 type burst struct {
+	at      time.Time
 	hash    string
 	seenAt  time.Time
 	outcome rollout.ProbeOutcome
@@ -59,12 +65,21 @@ func (f *fence) evidence(name string, o *observation, now time.Time) rollout.Fen
 	e := rollout.FenceEvidence{Needed: true, KnownAt: o.facts.Bundle.SurelyRead(o.mesh.FileDelay)}
 	injectors, fresh := injectorsOf(o)
 	e.Known = !now.Before(e.KnownAt) || injectors > 0 && fresh == injectors
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if b := f.bursts[name]; b.hash != "" && b.hash == o.facts.Bundle.Hash && b.seenAt.Equal(o.facts.Bundle.SeenAt) {
+	if b := f.last(name); b.of(o) {
 		e.Probe, e.Message = b.outcome, b.message
 	}
 	return e
+}
+
+func (f *fence) last(name string) burst {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.bursts[name]
+}
+
+// of reports whether the burst was made for the bundle as it is in force.
+func (b burst) of(o *observation) bool {
+	return b.hash != "" && b.hash == o.facts.Bundle.Hash && b.seenAt.Equal(o.facts.Bundle.SeenAt)
 }
 
 // injectorsOf counts the injector's pods, and those that were created when
@@ -88,14 +103,19 @@ func injectorsOf(o *observation) (all, fresh int) {
 	return all, fresh
 }
 
-// probe makes a burst of probes and remembers the outcome.
-func (f *fence) probe(ctx context.Context, name string, o *observation, now time.Time) {
+// probe makes a burst of probes and remembers the outcome, unless one was made for
+// the same bundle a moment ago. It reports whether it did.
+func (f *fence) probe(ctx context.Context, name string, o *observation, now time.Time) bool {
+	if last := f.last(name); last.of(o) && now.Sub(last.at) < probeEvery {
+		return false
+	}
 	replicas, _ := injectorsOf(o)
 	b := f.burst(ctx, o, probesPerReplica*max(replicas, 1), now)
-	b.hash, b.seenAt = o.facts.Bundle.Hash, o.facts.Bundle.SeenAt
+	b.at, b.hash, b.seenAt = now, o.facts.Bundle.Hash, o.facts.Bundle.SeenAt
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bursts[name] = b
+	return true
 }
 
 func (f *fence) forget(name string) {

@@ -25,9 +25,22 @@ type remembered struct {
 	written map[rollout.Key]write
 	// evicted holds the pods whose eviction was granted, with their workload.
 	evicted map[types.UID]rollout.Key
-	// refused holds what refused the last eviction.
-	refused map[rollout.Key]string
+	// refused holds the workloads to which the last write was refused.
+	refused map[rollout.Key]refused
 }
+
+// refused is a write that was refused, maybe several times in a row.
+type refused struct {
+	by    string
+	times int
+	// until is when it may be tried again.
+	until time.Time
+}
+
+// patience is how long a write waits that was refused so many times in a row: from a
+// second, since a PodDisruptionBudget may allow the next one that soon, to many, since
+// each try asks much of the API server, and nobody may ever allow it.
+func patience(times int) time.Duration { return time.Second << min(times-1, 4) }
 
 // write is a write to a workload's object.
 type write struct {
@@ -46,7 +59,7 @@ func newMemory() *memory { return &memory{meshes: map[string]*remembered{}} }
 
 func (m *memory) mesh(name string) *remembered {
 	if m.meshes[name] == nil {
-		m.meshes[name] = &remembered{written: map[rollout.Key]write{}, evicted: map[types.UID]rollout.Key{}, refused: map[rollout.Key]string{}}
+		m.meshes[name] = &remembered{written: map[rollout.Key]write{}, evicted: map[types.UID]rollout.Key{}, refused: map[rollout.Key]refused{}}
 	}
 	return m.meshes[name]
 }
@@ -87,7 +100,7 @@ func (m *memory) caughtUp(name string, workloads []rollout.Workload) {
 		}
 	}
 	maps.DeleteFunc(one.evicted, func(_ types.UID, key rollout.Key) bool { return !lags[key] })
-	maps.DeleteFunc(one.refused, func(key rollout.Key, _ string) bool {
+	maps.DeleteFunc(one.refused, func(key rollout.Key, _ refused) bool {
 		_, there := lags[key]
 		return !there
 	})
@@ -106,11 +119,28 @@ func (m *memory) wrote(name string, a rollout.Action, w owner.Written, at time.T
 	one.written[a.Key] = write{uid: w.UID, generation: w.Generation, at: at}
 }
 
-// wasRefused notes what refused the eviction of a workload's pod.
-func (m *memory) wasRefused(name string, key rollout.Key, by string) {
+// wasRefused notes what refused a write to a workload, such as the eviction of its
+// pod.
+func (m *memory) wasRefused(name string, key rollout.Key, by string, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.mesh(name).refused[key] = by
+	all := m.mesh(name).refused
+	times := all[key].times + 1
+	all[key] = refused{by: by, times: times, until: at.Add(patience(times))}
+}
+
+// notNeeded forgets that a write to a workload was refused: nobody wants it any more.
+func (m *memory) notNeeded(name string, key rollout.Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.mesh(name).refused, key)
+}
+
+// wait is how long a write to a workload is not to be tried again; 0 when it may be.
+func (m *memory) wait(name string, key rollout.Key, now time.Time) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(0, m.mesh(name).refused[key].until.Sub(now))
 }
 
 func (m *memory) forget(name string) {

@@ -33,6 +33,8 @@ type observation struct {
 	writer  owner.Writer
 	// decidedAt is when it was decided what follows from this.
 	decidedAt time.Time
+	// until is when that holds no more, since a window opens or closes; zero without.
+	until time.Time
 	// probeNamespace is the namespace that is labelled for this mesh's probes.
 	probeNamespace string
 	stampOrder     stampOrder

@@ -121,8 +121,8 @@ func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}
 	now = r.clock.Now() // reading may have taken a while, and windows close by the clock
-	o.decidedAt = now
 	d := rollout.Next(o.facts, now)
+	o.decidedAt, o.until = now, d.Until
 	render(mt, o, d, now)
 	if err := r.confirmRecord(ctx, before, mt, o); err != nil {
 		return soonIfVoid(ctx, err)
@@ -136,8 +136,8 @@ func (r *Reconciler) step(ctx context.Context, before, mt *v1alpha1.MeshTrust) (
 		return reconcile.Result{}, err
 	}
 	r.reporter.decided(before, mt, d, o.finder(ctx))
-	acted := r.act(ctx, mt, o, d)
-	return reconcile.Result{RequeueAfter: r.after(d, stored, now)}, acted
+	soon, err := r.act(ctx, mt, o, d)
+	return reconcile.Result{RequeueAfter: after(d, soon, stored, now)}, err
 }
 
 // soonIfVoid asks for another look where the error says that what was observed does
@@ -149,15 +149,15 @@ func soonIfVoid(ctx context.Context, err error) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: overtakenPause}, nil
 }
 
-// after is when to look again although nothing changes.
-func (r *Reconciler) after(d rollout.Decision, stored bool, now time.Time) time.Duration {
+// after is when to look again although nothing changes: soon, unless that is 0, since
+// the outcome of a write or a probe is to be looked at.
+func after(d rollout.Decision, soon time.Duration, stored bool, now time.Time) time.Duration {
 	wait := lookEvery
 	if !stored {
 		wait = statusEvery
 	}
-	if len(d.Actions) > 0 || d.Probe {
-		// The outcome of a write or a probe is looked at soon.
-		wait = min(wait, time.Second)
+	if soon > 0 {
+		wait = min(wait, soon)
 	}
 	if !d.Again.IsZero() {
 		wait = min(wait, max(d.Again.Sub(now), 50*time.Millisecond))

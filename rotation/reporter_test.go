@@ -93,7 +93,7 @@ func TestAMeshTrustThatIsGoneIsForgotten(t *testing.T) {
 	r, mt := stage(t, interceptor.Funcs{})
 	r.fence.bursts[mt.Name] = burst{hash: "v1:a"}
 	r.reporter.statusWritten(mt.Name, now)
-	r.memory.wasRefused(mt.Name, rollout.Key{Name: "web"}, "a budget")
+	r.memory.wasRefused(mt.Name, rollout.Key{Name: "web"}, "a budget", now)
 	r.ledOnce.Do(func() { r.ledSince = now.Add(-settleAfterLead) })
 	if err := r.client.Delete(t.Context(), mt); err != nil {
 		t.Fatal(err)

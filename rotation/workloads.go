@@ -206,7 +206,7 @@ func (s *surveyor) begin(o owner.Owner) rollout.Workload {
 	key := o.Spec.Key
 	w := rollout.Workload{
 		Key: key, Owner: o.State, RestartedFor: o.RestartedFor, RestartAt: o.RestartAt, AskedAt: o.AskedAt,
-		Annotation: o.Annotation, Refused: s.memory.refused[key],
+		Annotation: o.Annotation, Refused: s.memory.refused[key].by,
 		Wave: s.waves.of(s.namespaces[key.Namespace]),
 	}
 	if written := s.memory.written[key]; written.uid == o.UID {

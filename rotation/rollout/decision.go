@@ -13,6 +13,9 @@ type Decision struct {
 	// Actions are the writes to make, in order: those that are likely to be refused
 	// come last. Each is safe to repeat.
 	Actions []Action
+	// Until is when a window opens or closes next, and the Actions hold no more; zero
+	// without one.
+	Until time.Time
 	// Probe asks for a burst of probes of the injectors.
 	Probe bool
 	// Reason says in one word what the roller does or waits for, Message in one

@@ -40,8 +40,8 @@
 // What the caller owes (the simulation in the tests takes each away and breaks):
 //
 //   - the State is stored, with the resourceVersion that was decided on, before
-//     any Action; an Action is carried out within seconds or not at all, only
-//     while the MeshTrust is unchanged, and after a live read of the workload;
+//     any Action; an Action is carried out within seconds or not at all, before Until,
+//     only while the MeshTrust is unchanged, and after a live read of the workload;
 //   - a caller that takes over lets its caches reach the present first;
 //   - its own writes count, by Owner.Lags, until its caches show them;
 //   - workloads that the State names are among the facts while they exist.

@@ -55,7 +55,7 @@ func newPlanner(f Facts, now time.Time) *planner {
 	for i := range p.workloads {
 		p.byKey[p.workloads[i].Key] = &p.workloads[i]
 	}
-	p.decision.State = f.State.forBundle(f.Bundle.Hash)
+	p.decision.State, p.decision.Until = f.State.forBundle(f.Bundle.Hash), p.change
 	p.state = &p.decision.State
 	p.state.sort()
 	for i := range p.workloads {

@@ -334,7 +334,8 @@ func roundTrip(s rollout.State) rollout.State {
 
 // act carries out the next action.
 func (c *controller) act(w *world) {
-	late := w.now.Sub(c.decidedAt) > simActWithin || w.mt.policyRV != c.policyRV
+	until := c.decision.Until
+	late := w.now.Sub(c.decidedAt) > simActWithin || w.mt.policyRV != c.policyRV || !until.IsZero() && !c.clock(w).Before(until)
 	if late && w.cfg.mutant != noDeadline {
 		w.tally["actions that came too late"] += len(c.decision.Actions) - min(c.next, len(c.decision.Actions))
 		c.stage, c.woken = idle, true

@@ -205,7 +205,7 @@ func (w *world) windowOpen(c *controller) bool {
 	if len(w.cfg.windows) == 0 {
 		return true
 	}
-	at := c.decidedAt.Add(c.skew)
+	at := c.clock(w)
 	return slices.ContainsFunc(w.cfg.windows, func(x rollout.Window) bool { return x.Open(at) })
 }
 

@@ -217,6 +217,47 @@ func TestABundleThatCannotBeUsedStopsRollingUntilItIsRepaired(t *testing.T) {
 	rolledOnce(t, ns, 2, setOf(m.root, next))
 }
 
+// Stale pods are not rolled towards a bundle that cannot be used, though nothing else
+// holds them back; they are once it is repaired.
+func TestStalePodsWaitForABundleThatCanBeUsed(t *testing.T) {
+	t.Parallel()
+	spec := quick()
+	spec.Rollout.Paused = true
+	m := newMesh(t, meshOptions{spec: spec})
+	ns := m.namespace("apps")
+	for i := range 2 {
+		deployment(t, ns, fmt.Sprint("app-", i), 1, nil)
+	}
+	ready(t, ns, 2)
+	m.awaitConverged(time.Minute, m.root)
+	next := bundletest.NewRoot(t, "root.linkerd.cluster.local", lifetime())
+	m.publish(m.root, next)
+	m.await(time.Minute, v1alpha1.ConditionConverged, metav1.ConditionFalse, v1alpha1.Paused)
+	rolled := unrolled(t, ns)
+
+	m.publishText("no certificate")
+	m.faulty(v1alpha1.BundleEmpty)
+	m.update(func(mt *v1alpha1.MeshTrust) { mt.Spec.Rollout.Paused = false })
+	for _, fault := range []struct {
+		reason v1alpha1.Reason
+		cause  func()
+	}{
+		{v1alpha1.BundleEmpty, func() {}},
+		{v1alpha1.BundleInvalid, func() { m.publishText("-----BEGIN CERTIFICATE-----\n?!\n-----END CERTIFICATE-----\n") }},
+		{v1alpha1.BundleKeyMissing, func() { m.write(map[string]string{"other": m.root.PEM()}) }},
+		{v1alpha1.BundleNotFound, m.unpublish},
+	} {
+		fault.cause()
+		m.faulty(fault.reason)
+		m.observed()
+		holds(t, 4*time.Second, rolled)
+	}
+
+	m.publish(m.root, next)
+	m.awaitConverged(time.Minute, m.root, next)
+	rolledOnce(t, ns, 2, setOf(m.root, next))
+}
+
 // faulty waits until the bundle is reported, and no pod with it.
 func (m *meshWorld) faulty(reason v1alpha1.Reason) {
 	m.t.Helper()

@@ -54,9 +54,7 @@ func recordBundle(s *v1alpha1.MeshTrustStatus, b published.Bundle, interrupted b
 	}
 	hash := b.Set.Hash()
 	switch {
-	case newest == nil || newest.Hash != hash, interrupted, b.WrittenAt.After(newest.LastSeen.Add(unwatched)):
-		// Of the same set begins a new record when something else may have been
-		// there in between.
+	case newest == nil || newest.Hash != hash, interrupted, rewritten(b, newest):
 		beginRecord(s, b, interrupted, now)
 	case now.Sub(newest.LastSeen.Time) >= seenEvery:
 		newest.LastSeen = second(now)
@@ -64,6 +62,14 @@ func recordBundle(s *v1alpha1.MeshTrustStatus, b published.Bundle, interrupted b
 	own := ownOf(s.Bundle)
 	s.Bundle = bundleStatus(b, hash, newestRecord(s).PublishedAt)
 	markOwn(s.Bundle, own)
+}
+
+// rewritten reports whether the same set was written again so long after it was last
+// seen that something else may have been there in between: of that begins a new record.
+// The write that the record is of is no other, however far the controller's clock is
+// behind the API server's.
+func rewritten(b published.Bundle, r *v1alpha1.BundleRecord) bool {
+	return b.WrittenAt.After(r.PublishedAt.Time) && b.WrittenAt.After(r.LastSeen.Add(unwatched))
 }
 
 func newestRecord(s *v1alpha1.MeshTrustStatus) *v1alpha1.BundleRecord {

@@ -99,6 +99,19 @@ func TestABundleThatCannotBeUsedChangesNothing(t *testing.T) {
 	}
 }
 
+// The controller's clock may be minutes behind the API server's: a bundle was written
+// after it was seen, at every look.
+func TestABundleIsOnRecordOnceWhateverTheClocks(t *testing.T) {
+	a := bundle.Of(anchors(t, 1)[0].Cert)
+	var status v1alpha1.MeshTrustStatus
+	for seen := 760; seen < 1300; seen += 5 {
+		recordBundle(&status, usable(a, 1000), false, at(seen))
+	}
+	if len(status.History) != 1 || !status.History[0].FirstSeen.Time.Equal(at(760)) {
+		t.Errorf("one publication is on record as %+v", status.History)
+	}
+}
+
 func TestHistoryIsBounded(t *testing.T) {
 	ca := anchors(t, 2)
 	var status v1alpha1.MeshTrustStatus

@@ -96,14 +96,15 @@ type end struct {
 	pods []corev1.Pod
 }
 
-// judge returns the first thing that is not as the demo claims.
-func (e *end) judge() error {
+// judge returns the first thing that is not as the demo claims, or else how many
+// workloads were rolled and pods are stamped.
+func (e *end) judge() (rolled, stamped int, err error) {
 	for _, of := range []func() error{e.judgeAnchors, e.judgeWorkloads, e.judgeHandshakes, e.judgePods} {
 		if err := of(); err != nil {
-			return err
+			return 0, 0, err
 		}
 	}
-	return nil
+	return len(e.application()), len(e.pods), nil
 }
 
 // judgeAnchors wants other anchors than before, and an issuer under them.

@@ -116,7 +116,11 @@ func TestTheEndIsJudgedByTheWorld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := rotated(before, after)
 			tc.change(e)
-			want(t, e.judge(), tc.want)
+			rolled, stamped, err := e.judge()
+			want(t, err, tc.want)
+			if all := workloads + 2*workloads + replica; err == nil && rolled+stamped != all || err != nil && rolled+stamped != 0 {
+				t.Errorf("%d workloads are said to be rolled and %d pods to be stamped", rolled, stamped)
+			}
 		})
 	}
 }

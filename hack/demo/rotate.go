@@ -40,11 +40,10 @@ func (w *world) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := e.judge(); err != nil {
+	if w.rolled, w.stamped, err = e.judge(); err != nil {
 		return err
 	}
 	step(w.out, "the old anchor is gone from the bundle, and the issuer is signed by the new one")
-	w.rolled, w.stamped = len(e.application()), len(e.pods)
 	return nil
 }
 

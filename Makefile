@@ -52,7 +52,7 @@ verify-lab:
 
 test: ## Run all tests; the first run builds the lab's control plane, in about ten minutes
 	go run ./hack/lab/cmd/lab build
-	go test -ldflags=-w -timeout 45m -p 3 -parallel 6 ./test/{e2e,recovery,admission} $$(go list ./... | grep -v /test/rotation) # the longest first: for six minutes it prints nothing
+	go test -ldflags=-w -timeout 45m -p 3 -parallel 6 ./test/{e2e,recovery,admission} ./hack/demo ./rotation/issuance $$(go list ./... | grep -v /test/rotation) # the longest first: for six minutes it prints nothing
 	go test -ldflags=-w -timeout 75m ./test/rotation # alone: a dozen meshes at once keep two cores busy
 
 demo: ## See it work: stamp, deny, roll, and rotate the anchor, on a real control plane

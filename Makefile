@@ -51,15 +51,15 @@ verify-lab:
 	export VET=$$(go tool -n vet); cd hack/lab/controlplane && GOWORK=off CGO_ENABLED=0 go vet -trimpath -vettool="$$dir/vetone" .
 
 test: ## Run all tests; the first run builds the lab's control plane, in about ten minutes
-	go run ./hack/lab/cmd/lab build
+	go run -v ./hack/lab/cmd/lab build
 	go test -ldflags=-w -timeout 45m -p 3 -parallel 6 ./test/{e2e,recovery,admission} ./hack/demo ./rotation/issuance $$(go list ./... | grep -v /test/rotation) # the longest first: for six minutes it prints nothing
 	go test -ldflags=-w -timeout 75m ./test/rotation # alone: a dozen meshes at once keep two cores busy
 
 demo: ## See it work: stamp, deny, roll, and rotate the anchor, on a real control plane
-	go run ./hack/demo
+	go run -v ./hack/demo # -v: what compiles, the first time, which takes a minute or two
 
 lab: ## Start a lab cluster that stays
-	go run ./hack/lab/cmd/lab up
+	go run -v ./hack/lab/cmd/lab up
 lab-down: ## Stop it
 	go run ./hack/lab/cmd/lab down
 bench: ## Measure admission and inventory

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/rotation/published"
 )
 
 // kind is a kind of object, with the name of its resource for access reviews.
@@ -39,7 +40,7 @@ var (
 	clusterIssuerKind      = kindOf(certManagerGroup, "v1", "ClusterIssuer", "clusterissuers")
 	bundleKind             = kindOf("trust.cert-manager.io", "v1alpha1", "Bundle", "bundles")
 	clusterBundleKind      = kindOf("trust-manager.io", "v1alpha2", "ClusterBundle", "clusterbundles")
-	clusterTrustBundleKind = kindOf("certificates.k8s.io", "v1beta1", "ClusterTrustBundle", "clustertrustbundles")
+	clusterTrustBundleKind = kindOf("certificates.k8s.io", "v1", "ClusterTrustBundle", "clustertrustbundles")
 	crdKind                = kindOf("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions")
 )
 
@@ -73,7 +74,6 @@ func keptName(mesh string) string { return mesh + "-anchor-kept" }
 // get reads an object live; nil when it or its kind does not exist.
 func (s *Store) get(ctx context.Context, k kind, namespace, name string) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(k.GroupVersionKind)
 	found, err := s.read(ctx, u, k, client.ObjectKey{Namespace: namespace, Name: name})
 	if !found {
 		return nil, err
@@ -84,7 +84,6 @@ func (s *Store) get(ctx context.Context, k kind, namespace, name string) (*unstr
 // getMetadata reads an object's metadata alone; nil when it does not exist.
 func (s *Store) getMetadata(ctx context.Context, k kind, namespace, name string) (*metav1.PartialObjectMetadata, error) {
 	m := &metav1.PartialObjectMetadata{}
-	m.SetGroupVersionKind(k.GroupVersionKind)
 	found, err := s.read(ctx, m, k, client.ObjectKey{Namespace: namespace, Name: name})
 	if !found {
 		return nil, err
@@ -92,15 +91,28 @@ func (s *Store) getMetadata(ctx context.Context, k kind, namespace, name string)
 	return m, nil
 }
 
+// read reads an object in the newest version of its kind in which it is there. The
+// object says which: what writes it must use that one.
 func (s *Store) read(ctx context.Context, o client.Object, k kind, key client.ObjectKey) (bool, error) {
-	switch err := s.Live.Get(ctx, key, o); {
-	case absent(err):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("reading %s: %w", describe(k, key.Namespace, key.Name), err)
-	default:
-		return true, nil
+	for _, version := range k.versions() {
+		o.GetObjectKind().SetGroupVersionKind(k.GroupKind().WithVersion(version))
+		switch err := s.Live.Get(ctx, key, o); {
+		case absent(err):
+		case err != nil:
+			return false, fmt.Errorf("reading %s: %w", describe(k, key.Namespace, key.Name), err)
+		default:
+			return true, nil
+		}
 	}
+	return false, nil
+}
+
+// versions are those in which an API server may have the kind, newest first.
+func (k kind) versions() []string {
+	if k == clusterTrustBundleKind {
+		return published.TrustBundleVersions()
+	}
+	return []string{k.Version}
 }
 
 // absent reports whether an error says that an object, or its kind, does not

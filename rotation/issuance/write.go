@@ -68,6 +68,7 @@ func (w *writing) located(ctx context.Context, k kind, namespace, name string) (
 	if m == nil {
 		return o, o.moved("does not exist")
 	}
+	o.GroupVersionKind = m.GroupVersionKind() // of the version that is served
 	return o.seen(m, w)
 }
 

@@ -33,9 +33,8 @@ var (
 	secrets    = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 )
 
-// ClusterTrustBundles is the resource of the newest version that a cluster may
-// serve; Kubernetes 1.33 has v1beta1.
-var clusterTrustBundles = schema.GroupVersionResource{Group: "certificates.k8s.io", Version: "v1beta1", Resource: "clustertrustbundles"}
+// clusterTrustBundles is the resource in the newest version; see served.
+var clusterTrustBundles = schema.GroupVersionResource{Group: "certificates.k8s.io", Version: "v1", Resource: "clustertrustbundles"}
 
 // Bundle reads the bundle that the spec, with its defaults, names.
 func (w *Watcher) Bundle(spec v1alpha1.BundleSpec, now time.Time) Bundle {

@@ -23,9 +23,9 @@ var ErrChanged = errors.New("it changed since it was read")
 
 // Confirm returns nil when the API server holds the objects of which bundle and
 // issuer of the spec, with its defaults, are read as they were delivered last, and
-// ErrChanged when it does not. It makes one request for each of the two, for
-// metadata only: the version tells, and no key is read. It needs no more than the
-// watches do.
+// ErrChanged when it does not. It makes one request for each of the two (for a
+// ClusterTrustBundle, one more where v1 is not served), for metadata only: the
+// version tells, and no key is read. It needs no more than the watches do.
 func (w *Watcher) Confirm(ctx context.Context, live client.Reader, spec *v1alpha1.MeshTrustSpec, now time.Time) error {
 	if err := w.ConfirmBundle(ctx, live, spec.Bundle, now); err != nil {
 		return err
@@ -74,13 +74,8 @@ func (w *Watcher) confirm(ctx context.Context, live client.Reader, from source, 
 	if err != nil {
 		return err
 	}
-	var list metav1.PartialObjectMetadataList
-	list.SetGroupVersionKind(from.Resource.GroupVersion().WithKind(kinds()[from.Resource] + "List"))
-	options := []client.ListOption{client.InNamespace(from.Namespace)}
-	if from.Name != "" {
-		options = append(options, client.MatchingFields{"metadata.name": from.Name})
-	}
-	if err := live.List(ctx, &list, options...); err != nil {
+	items, err := from.held(ctx, live)
+	if err != nil {
 		return fmt.Errorf("reading %s: %w", from, err)
 	}
 	seen, held := map[version]bool{}, map[version]bool{}
@@ -89,8 +84,8 @@ func (w *Watcher) confirm(ctx context.Context, live client.Reader, from source, 
 			seen[versionOf(u)] = true
 		}
 	}
-	for i := range list.Items {
-		if o := &list.Items[i]; from.reads(o) {
+	for i := range items {
+		if o := &items[i]; from.reads(o) {
 			held[versionOf(o)] = true
 		}
 	}
@@ -98,6 +93,20 @@ func (w *Watcher) confirm(ctx context.Context, live client.Reader, from source, 
 		return fmt.Errorf("reading %s: %w", from, ErrChanged)
 	}
 	return nil
+}
+
+// held lists the metadata of the objects of ref that the API server holds.
+func (r Ref) held(ctx context.Context, live client.Reader) ([]metav1.PartialObjectMetadata, error) {
+	options := []client.ListOption{client.InNamespace(r.Namespace)}
+	if r.Name != "" {
+		options = append(options, client.MatchingFields{"metadata.name": r.Name})
+	}
+	return served(r.Resource, func(resource schema.GroupVersionResource) ([]metav1.PartialObjectMetadata, error) {
+		var list metav1.PartialObjectMetadataList
+		list.SetGroupVersionKind(resource.GroupVersion().WithKind(kinds()[r.Resource] + "List"))
+		err := live.List(ctx, &list, options...)
+		return list.Items, err
+	})
 }
 
 // version tells one state of one object from all others.

@@ -173,7 +173,9 @@ func (w *Watcher) begin(ref Ref) (*watch, error) {
 // one notes. No event would do: where there is no object, none comes, and where only
 // lists are permitted, one comes with every list.
 func (w *Watcher) source(ref Ref, one *watch) cache.ListerWatcher {
-	objects := w.client.Resource(ref.Resource).Namespace(ref.Namespace)
+	objects := func(resource schema.GroupVersionResource) dynamic.ResourceInterface {
+		return w.client.Resource(resource).Namespace(ref.Namespace)
+	}
 	narrow := func(o *metav1.ListOptions) {
 		if ref.Name != "" {
 			o.FieldSelector = fields.OneTermEqualSelector("metadata.name", ref.Name).String()
@@ -182,11 +184,11 @@ func (w *Watcher) source(ref Ref, one *watch) cache.ListerWatcher {
 	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			narrow(&o)
-			return objects.List(ctx, o)
+			return served(ref.Resource, func(r schema.GroupVersionResource) (runtime.Object, error) { return objects(r).List(ctx, o) })
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
 			narrow(&o)
-			events, err := objects.Watch(ctx, o)
+			events, err := served(ref.Resource, func(r schema.GroupVersionResource) (apiwatch.Interface, error) { return objects(r).Watch(ctx, o) })
 			if err == nil && one.heal() {
 				w.notify()
 			}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -41,8 +42,8 @@ func (f Fingerprint) Compare(o Fingerprint) int { return bytes.Compare(f[:], o[:
 // Anchor is one root CA certificate of a Set.
 //
 // An anchor is known in one of three degrees: parsed from PEM (it can verify
-// chains), told by a summary (identity and validity only), or by identity
-// alone, when it is PEM that this program cannot parse. The last may be
+// chains), told by a summary (identity, key and validity only), or by
+// identity alone, when it is PEM that this program cannot parse. The last may be
 // perfectly fine for the proxy that loads it, so its validity is unknown and
 // it never counts as expired.
 type Anchor struct {
@@ -50,6 +51,9 @@ type Anchor struct {
 	Fingerprint Fingerprint
 	// Subject is the distinguished name (RFC 2253 order), empty when unknown.
 	Subject string
+	// Key is the SHA-256 of the public key (SubjectPublicKeyInfo), zero when
+	// unknown.
+	Key Fingerprint
 	// NotBefore and NotAfter bound the validity; both zero when unknown.
 	NotBefore, NotAfter time.Time
 
@@ -77,6 +81,23 @@ func (a Anchor) SameKeyAndName(o Anchor) bool {
 		bytes.Equal(a.cert.RawSubjectPublicKeyInfo, o.cert.RawSubjectPublicKeyInfo)
 }
 
+// MayBeRenewalOf reports whether it cannot be ruled out that one of the two is a
+// renewal of the other that keeps subject and public key. Unlike SameKeyAndName it
+// can be told of summaries too, and is true where no more is known than that
+// the subjects are the same: what is not known refutes nothing.
+func (a Anchor) MayBeRenewalOf(o Anchor) bool {
+	var unknown Fingerprint
+	return sameSubject(a.Subject, o.Subject) && (a.Key == o.Key || a.Key == unknown || o.Key == unknown)
+}
+
+// sameSubject reports whether two subjects may be the same. One that ends in three
+// dots may have been cut, as long ones are in a summary, and an empty one may be
+// unknown: then only the key tells.
+func sameSubject(a, b string) bool {
+	const cut = "..."
+	return a == b || a == "" || b == "" || strings.HasSuffix(a, cut) || strings.HasSuffix(b, cut)
+}
+
 // anchorFromDER parses one certificate; one that Go cannot parse is kept by
 // its fingerprint.
 func anchorFromDER(der []byte) Anchor {
@@ -91,6 +112,7 @@ func anchorFromCertificate(cert *x509.Certificate) Anchor {
 	return Anchor{
 		Fingerprint: FingerprintOf(cert.Raw),
 		Subject:     cert.Subject.String(),
+		Key:         FingerprintOf(cert.RawSubjectPublicKeyInfo),
 		NotBefore:   cert.NotBefore,
 		NotAfter:    cert.NotAfter,
 		der:         cert.Raw,

@@ -73,8 +73,10 @@ func PublishedSet(b *v1alpha1.BundleStatus) (bundle.Set, bool) {
 		if err != nil {
 			return bundle.Set{}, false
 		}
+		// Controllers before keyFingerprint did not write it: the key is unknown then.
+		key, _ := bundle.ParseFingerprint(a.KeyFingerprint)
 		anchors = append(anchors, bundle.Anchor{
-			Fingerprint: f, Subject: a.Subject, NotBefore: timeOf(a.NotBefore), NotAfter: timeOf(a.NotAfter),
+			Fingerprint: f, Subject: a.Subject, Key: key, NotBefore: timeOf(a.NotBefore), NotAfter: timeOf(a.NotAfter),
 		})
 	}
 	return bundle.FromAnchors(anchors...), len(anchors) > 0

@@ -89,7 +89,7 @@ func summary(cas ...*bundletest.CA) *v1alpha1.BundleStatus {
 	s := &v1alpha1.BundleStatus{AnchorCount: int32(len(cas))}
 	for _, ca := range cas {
 		s.Anchors = append(s.Anchors, v1alpha1.AnchorStatus{
-			Fingerprint: ca.Fingerprint().String(), Subject: ca.Cert.Subject.String(),
+			Fingerprint: ca.Fingerprint().String(), Subject: ca.Cert.Subject.String(), KeyFingerprint: bundle.Of(ca.Cert).Anchors()[0].Key.String(),
 			NotBefore: &metav1.Time{Time: ca.Cert.NotBefore}, NotAfter: &metav1.Time{Time: ca.Cert.NotAfter},
 		})
 	}
@@ -112,6 +112,14 @@ func TestThePublishedSetIsRestoredFromStatus(t *testing.T) {
 	}
 	if anchor := got.Anchors()[0]; anchor.Subject != "CN=a" || !anchor.ExpiredAt(now.Add(2*time.Hour)) {
 		t.Errorf("the anchor lost its subject or its end: %+v", anchor)
+	}
+	if anchor := got.Anchors()[0]; anchor.Key != bundle.Of(a.Cert).Anchors()[0].Key {
+		t.Error("the anchor lost its key")
+	}
+	keyless := summary(a)
+	keyless.Anchors[0].KeyFingerprint = ""
+	if got, ok := mesh.PublishedSet(keyless); !ok || got.Anchors()[0].Key != (bundle.Fingerprint{}) {
+		t.Error("a summary without keys is one, of anchors whose keys are not known")
 	}
 	cut, bad := summary(a), summary(a)
 	cut.AnchorCount = 65

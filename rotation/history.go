@@ -122,6 +122,9 @@ func bundleStatus(b published.Bundle, hash string, publishedAt metav1.Time) *v1a
 	out := &v1alpha1.BundleStatus{Hash: hash, Source: b.Source, PublishedAt: &publishedAt, AnchorCount: int32(b.Set.Len())}
 	for _, a := range capped(b.Set.Anchors(), v1alpha1.MaxAnchors) {
 		anchor := v1alpha1.AnchorStatus{Fingerprint: a.Fingerprint.String(), Subject: clip(a.Subject)}
+		if a.Key != (bundle.Fingerprint{}) {
+			anchor.KeyFingerprint = a.Key.String()
+		}
 		if a.ValidityKnown() {
 			anchor.NotBefore, anchor.NotAfter = timeRef(a.NotBefore), timeRef(a.NotAfter)
 		}

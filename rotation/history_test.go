@@ -112,6 +112,30 @@ func TestABundleIsOnRecordOnceWhateverTheClocks(t *testing.T) {
 	}
 }
 
+// The webhook tells by the key that an anchor was renewed, and has no other record of
+// it. Generations of an anchor share their name.
+func TestTheSummaryTellsARenewalFromANewAnchor(t *testing.T) {
+	ca := anchors(t, 2)
+	renewed := ca[0].Renew(bundletest.From(at(0), 365*24*time.Hour))
+	unparsable, err := bundle.Parse([]byte(bundletest.Unparsable(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status v1alpha1.MeshTrustStatus
+	recordBundle(&status, usable(bundle.Of(ca[0].Cert, ca[1].Cert, renewed.Cert).Union(unparsable), 0), false, at(1))
+	keys := map[string]string{}
+	for _, a := range status.Bundle.Anchors {
+		keys[a.Fingerprint] = a.KeyFingerprint
+	}
+	key := func(ca *bundletest.CA) string { return keys[ca.Fingerprint().String()] }
+	if len(key(ca[0])) != 64 || key(renewed) != key(ca[0]) || key(ca[1]) == key(ca[0]) {
+		t.Errorf("the keys are %v", keys)
+	}
+	if k, ok := keys[unparsable.Fingerprints()[0].String()]; !ok || k != "" {
+		t.Errorf("of an anchor that cannot be parsed the key is %q", k)
+	}
+}
+
 func TestHistoryIsBounded(t *testing.T) {
 	ca := anchors(t, 2)
 	var status v1alpha1.MeshTrustStatus

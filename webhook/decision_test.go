@@ -100,6 +100,7 @@ func publish(mt *v1alpha1.MeshTrust, cas ...*bundletest.CA) {
 		record.Fingerprints = append(record.Fingerprints, ca.Fingerprint().String())
 		status.Anchors = append(status.Anchors, v1alpha1.AnchorStatus{
 			Fingerprint: ca.Fingerprint().String(), Subject: ca.Cert.Subject.String(), NotAfter: &metav1.Time{Time: ca.Cert.NotAfter},
+			KeyFingerprint: bundle.Of(ca.Cert).Anchors()[0].Key.String(),
 		})
 	}
 	status.Hash, record.Hash = set.Hash(), set.Hash()
@@ -151,7 +152,12 @@ func TestValidate(t *testing.T) {
 	expired := root(t, "expired", -2*hour, -hour)
 	justExpired := root(t, "just expired", -2*hour, -4*time.Minute)
 	future := root(t, "future", hour, 2*hour)
+	renewed, namesake := valid.Renew(bundletest.From(now.Add(-time.Minute), 200*hour)), root(t, "valid", -hour, 100*hour)
+	ended := valid.Renew(bundletest.From(now.Add(-9*hour), hour))
+	long := root(t, strings.Repeat("long", 100), -hour, 100*hour)
+	longRenewed := long.Renew(bundletest.From(now.Add(-time.Minute), 200*hour))
 	published := []*bundletest.CA{valid}
+	renewal := []*bundletest.CA{renewed}
 	both := []*bundletest.CA{valid, other}
 	pem := func(cas ...*bundletest.CA) *corev1.Pod {
 		var text string
@@ -211,6 +217,15 @@ func TestValidate(t *testing.T) {
 		"the issuer cannot be read any more":            {pem(other), world(linkerd(both, requireIssuer, verifiedBy(valid), issuerTrusted(metav1.ConditionUnknown))), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
 		"the issuer was read a moment ago":              {pem(other), world(linkerd(both, requireIssuer, verifiedBy(valid), issuerTrusted(metav1.ConditionTrue))), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
 		"no bundle is on record beside the issuer":      {pem(other), world(linkerd(both, requireIssuer, verifiedBy(valid), forgotten)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"the issuer's anchor was renewed, with its key": {pem(valid), world(linkerd(renewal, requireIssuer, verifiedBy(renewed))), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"so it was, beside another":                     {pem(other, valid), world(linkerd([]*bundletest.CA{other, renewed}, requireIssuer, verifiedBy(renewed))), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"the same, while a rotation moves the issuer":   {pem(valid), switchingWorld(linkerd(renewal, verifiedBy(renewed)), rotation(v1alpha1.PhaseSwitchIssuer, "")), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"the one before has ended":                      {pem(ended, other), world(linkerd([]*bundletest.CA{other, renewed}, requireIssuer, verifiedBy(renewed))), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
+		"a new anchor has the name and another key":     {pem(valid), world(linkerd([]*bundletest.CA{namesake}, requireIssuer, verifiedBy(namesake))), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
+		"an old status does not tell a namesake's key":  {pem(valid), world(linkerd([]*bundletest.CA{namesake}, requireIssuer, verifiedBy(namesake), keyless)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"an old status tells that the name is another":  {pem(other), world(linkerd(both, requireIssuer, verifiedBy(valid), keyless)), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
+		"a renewal with a name that status has cut":     {pem(long), world(linkerd([]*bundletest.CA{longRenewed}, requireIssuer, verifiedBy(longRenewed), cutNames)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
+		"another key with a name that status has cut":   {pem(valid), world(linkerd([]*bundletest.CA{longRenewed}, requireIssuer, verifiedBy(longRenewed), cutNames)), verdict{"main", webhook.Denied, v1alpha1.IssuerNotTrusted}},
 		"it does not when the rotation has ended":       {pem(other), switchingWorld(linkerd(both, verifiedBy(valid)), rotation(v1alpha1.PhaseVerify, v1alpha1.ConditionComplete)), verdict{"main", webhook.Allowed, v1alpha1.Missing}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -248,6 +263,20 @@ func forgotten(mt *v1alpha1.MeshTrust) { mt.Status.History = nil }
 func issuerTrusted(status metav1.ConditionStatus) meshOption {
 	return func(mt *v1alpha1.MeshTrust) {
 		mt.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionIssuerTrusted, Status: status}}
+	}
+}
+
+// keyless is a status by a controller that records no keys yet.
+func keyless(mt *v1alpha1.MeshTrust) {
+	for i := range mt.Status.Bundle.Anchors {
+		mt.Status.Bundle.Anchors[i].KeyFingerprint = ""
+	}
+}
+
+// cutNames cuts subjects as the controller does.
+func cutNames(mt *v1alpha1.MeshTrust) {
+	for i := range mt.Status.Bundle.Anchors {
+		mt.Status.Bundle.Anchors[i].Subject = mt.Status.Bundle.Anchors[i].Subject[:253] + "..."
 	}
 }
 

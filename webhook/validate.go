@@ -1,9 +1,11 @@
 package webhook
 
 import (
+	"slices"
 	"time"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/webhook/review"
 )
@@ -43,14 +45,26 @@ func (s *subject) broken(now time.Time) (v1alpha1.Reason, string) {
 // nothing: whoever moves the mesh to another anchor while no controller runs must
 // get pods. An expired signer counts as none: with it in the bundle alone,
 // nothing that a pod could carry would help. An anchor that cannot be dated was
-// not parsed either, so it may be the very renewal of a signer.
+// not parsed either, so it may be the very renewal of a signer. So may one with the
+// signer's subject and key, which verifies the issuer as the signer does: an injector
+// that lags behind a renewal of the anchor writes it.
 func (s *subject) distrusts(now time.Time) bool {
 	if !now.Before(s.signersUntil) {
 		return false
 	}
 	signers := s.signers.ValidAt(now)
 	return s.trust.Knowledge == mesh.Known && !signers.Empty() &&
-		!hasUnknownValidity(s.trust.Maybe) && s.trust.Maybe.Intersect(signers).Empty()
+		!hasUnknownValidity(s.trust.Maybe) && s.trust.Maybe.Intersect(signers).Empty() && !s.hasRenewalOf(signers, now)
+}
+
+// hasRenewalOf reports whether an unexpired anchor of the pod may be the same as a
+// signer but for its dates. The subject alone tells little, since generations of an
+// anchor share it; but a controller that does not record keys yet has no more.
+func (s *subject) hasRenewalOf(signers bundle.Set, now time.Time) bool {
+	held := s.trust.Maybe.ValidAt(now.Add(-s.clockSkew))
+	return slices.ContainsFunc(signers.Anchors(), func(signer bundle.Anchor) bool {
+		return slices.ContainsFunc(held.Anchors(), signer.MayBeRenewalOf)
+	})
 }
 
 // doubt says why it cannot be told whether the pod's trust works; empty when it

@@ -98,6 +98,13 @@ type AnchorStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Subject string `json:"subject,omitempty"`
+	// keyFingerprint is the SHA-256 of the certificate's public key
+	// (SubjectPublicKeyInfo in DER), in hexadecimal; absent when it is not known.
+	// An anchor that was renewed with the same key and subject verifies the same
+	// certificates as the one before.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 	// notBefore is when the anchor becomes valid; absent when it is not known.
 	// +optional
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
@@ -132,7 +139,8 @@ type IssuerStatus struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Source string `json:"source,omitempty"`
 	// verifiedBy are the fingerprints of the bundle's anchors that verify the
-	// issuer: a pod that trusts none of them refuses every new leaf.
+	// issuer: a pod that trusts none of them, nor one with the same subject and
+	// key, refuses every new leaf.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64

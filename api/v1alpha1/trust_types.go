@@ -16,7 +16,8 @@ type BundleSpec struct {
 	// +optional
 	SecretRef *KeyRef `json:"secretRef,omitempty"`
 	// clusterTrustBundleRef names the ClusterTrustBundle that is the bundle. The
-	// name of one with a signer begins with the signer's.
+	// name of one with a signer begins with the signer's. Kubernetes serves the
+	// kind from 1.37 on, and before only where v1beta1 is enabled.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.name.split(':').size() in [1, 3] && self.name.split(':').all(part, part.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'))",message="write the name of a ClusterTrustBundle, such as mesh-roots, or example.com:signer:mesh-roots for one with the signer example.com/signer",fieldPath=".name"
 	ClusterTrustBundleRef *ClusterObjectRef `json:"clusterTrustBundleRef,omitempty"`

@@ -175,7 +175,7 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 		ObservedGeneration: 1,
 		Bundle: &v1alpha1.BundleStatus{
 			Hash: hash, Source: "ConfigMap a/b, key c", PublishedAt: &at, AnchorCount: 1,
-			Anchors: []v1alpha1.AnchorStatus{{Fingerprint: print, Subject: "CN=root", NotBefore: &at, NotAfter: &at, Own: true}},
+			Anchors: []v1alpha1.AnchorStatus{{Fingerprint: print, Subject: "CN=root", KeyFingerprint: print, NotBefore: &at, NotAfter: &at, Own: true}},
 		},
 		Issuer: &v1alpha1.IssuerStatus{
 			Fingerprint: print, Subject: "CN=issuer", NotBefore: &at, NotAfter: &at, Source: "Secret a/b",

@@ -120,12 +120,12 @@ func BenchmarkInventory(b *testing.B) {
 			if counts.Total != count || counts.Current == 0 || counts.Missing == 0 || counts.Unknown > 0 {
 				b.Fatalf("judged wrongly: %+v", counts)
 			}
-			fmt.Printf("BENCH %s pods=%d bytes_per_pod=%.0f classify_ms=%.1f\n", bc.name, count, size,
-				float64(took[len(took)/2].Microseconds())/1000)
-			// The fastest says whether it can be done; the median also tells of
-			// what else the machine does.
-			if size > maxBytesPerPod || took[0] > maxClassify {
-				b.Errorf("%.0f bytes a pod and %v, want at most %d and %v", size, took[0], maxBytesPerPod, maxClassify)
+			median := took[len(took)/2]
+			fmt.Printf("BENCH %s pods=%d bytes_per_pod=%.0f classify_ms=%.1f\n", bc.name, count, size, float64(median.Microseconds())/1000)
+			// What is judged is what is printed, so that no line shows a target missed
+			// and passes.
+			if size > maxBytesPerPod || median > maxClassify {
+				b.Errorf("%.0f bytes a pod and %v, want at most %d and %v", size, median, maxBytesPerPod, maxClassify)
 			}
 		})
 	}

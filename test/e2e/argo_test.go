@@ -78,11 +78,16 @@ func TestArgoRolloutIsRestartedOnce(t *testing.T) {
 		}
 		return nil
 	})
-	at := argo.restartAt()
+	// One second after the newest pod, by the clock that dates the pods: all of
+	// them are older, and none that the restart makes is.
+	at, newest := argo.restartAt(), before[0].CreationTimestamp.Time
 	for i := range before {
-		if !before[i].CreationTimestamp.Time.Before(at) {
-			t.Errorf("pod %s was created at %s and would outlive restartAt %s", before[i].Name, before[i].CreationTimestamp, at)
+		if created := before[i].CreationTimestamp.Time; created.After(newest) {
+			newest = created
 		}
+	}
+	if want := newest.Add(time.Second); !at.Equal(want) {
+		t.Errorf("restartAt is %s, want %s, a second after the newest pod", at, want)
 	}
 	eventually(t, time.Minute, func() error {
 		argo.step()
@@ -96,8 +101,8 @@ func TestArgoRolloutIsRestartedOnce(t *testing.T) {
 	replaced(t, apps, "web", before, m.root, next)
 	stays(t, 5*time.Second, func() error {
 		argo.step()
-		if u := argo.read(); u.GetGeneration() != 2 {
-			return fmt.Errorf("generation %d, want the creation and one restart", u.GetGeneration())
+		if u := argo.read(); u.GetGeneration() != 2 || !argo.restartAt().Equal(at) {
+			return fmt.Errorf("generation %d with restartAt %s, want the creation and one restart at %s", u.GetGeneration(), argo.restartAt(), at)
 		}
 		return nil
 	})

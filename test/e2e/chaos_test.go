@@ -47,19 +47,7 @@ func TestEachWorkloadIsRolledOnceThoughTheControllerIsKilled(t *testing.T) {
 
 	f.rolledOnce(history, mt.Status.Bundle.Hash)
 	f.carry(m.root, next)
-	n := 0
-	history.replay(func(i *instant) {
-		flying := 0
-		for _, d := range i.deployments() {
-			if inFlight(d, i.pods(d.Namespace, d.Name)) {
-				flying++
-			}
-		}
-		n = max(n, flying)
-	})
-	if n > most {
-		t.Errorf("%d workloads were in flight at once, want at most %d", n, most)
-	}
+	f.within(history, most)
 }
 
 // A leader is stopped in its tracks when it has stored a decision and not
@@ -115,7 +103,7 @@ func startStandby(t *testing.T) *controller {
 	return standby
 }
 
-// fleet is a namespace full of workloads: Deployments, a StatefulSet and a
+// fleet is a namespace full of workloads: Deployments, StatefulSets and a
 // DaemonSet, which are rolled by template, and a StatefulSet that is rolled by
 // eviction.
 type fleet struct {
@@ -132,18 +120,29 @@ func newFleet(m *meshWorld, size int) *fleet {
 		deployment(m.t, f.namespace, f.name(i), 1, nil)
 	}
 	statefulSet(m.t, f.namespace, "ordinals", 2, appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType})
+	for _, name := range f.spares() {
+		statefulSet(m.t, f.namespace, name, 1, appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType})
+	}
 	daemonSet(m.t, f.namespace, "nodes", 2, appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType})
 	statefulSet(m.t, f.namespace, "evicted", 3, appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType})
-	ready(m.t, f.namespace, size+2+2+3)
+	ready(m.t, f.namespace, size+2+len(f.spares())+2+3)
+	atRest(m.t, f.namespace)
 	f.before = pods(m.t, f.namespace)
 	return f
 }
 
 func (f *fleet) name(i int) string { return fmt.Sprintf("app-%d", i) }
 
+// spares are more StatefulSets, of one pod each. The turn of StatefulSets comes last,
+// when nothing else is left to fill the budget: they alone are more than it allows.
+func (f *fleet) spares() []string { return []string{"spare-a", "spare-b"} }
+
 // marked returns the workloads that are rolled by template, as KIND NAME.
 func (f *fleet) marked() []string {
 	out := []string{"StatefulSet ordinals", "DaemonSet nodes"}
+	for _, name := range f.spares() {
+		out = append(out, "StatefulSet "+name)
+	}
 	for i := range f.size {
 		out = append(out, "Deployment "+f.name(i))
 	}
@@ -167,12 +166,12 @@ func (f *fleet) rolledOnce(history *timeline, hash string) {
 			f.t.Errorf("%d pods of %s were replaced, want one", n, f.name(i))
 		}
 	}
-	for name, want := range map[string]int{"ordinals": 2, "nodes": 2, "evicted": 1} {
+	for name, want := range map[string]int{"ordinals": 2, "spare-a": 2, "spare-b": 2, "nodes": 2, "evicted": 1} {
 		if n := revisionsOf(f.t, f.namespace, name); n != want {
 			f.t.Errorf("%s has %d revisions, want %d", name, n, want)
 		}
 	}
-	for name, want := range map[string][]string{"ordinals": ordinals("ordinals", 1, 0), "evicted": ordinals("evicted", 2, 1, 0)} {
+	for name, want := range map[string][]string{"ordinals": ordinals("ordinals", 1, 0), "spare-a": {"spare-a-0"}, "spare-b": {"spare-b-0"}, "evicted": ordinals("evicted", 2, 1, 0)} {
 		if diff := cmp.Diff(want, history.endings(f.namespace, name)); diff != "" {
 			f.t.Errorf("endings of pods of StatefulSet %s (-want +got):\n%s", name, diff)
 		}
@@ -180,6 +179,75 @@ func (f *fleet) rolledOnce(history *timeline, hash string) {
 	if ended := history.endings(f.namespace, "nodes"); len(ended) != 2 {
 		f.t.Errorf("pods %v of the DaemonSet were replaced, want two", ended)
 	}
+}
+
+// sets are the fleet's workloads other than Deployments, as KIND NAMESPACE/NAME,
+// and the number of their pods.
+func (f *fleet) sets() map[string]int {
+	out := map[string]int{
+		"StatefulSet " + f.namespace + "/ordinals": 2,
+		"DaemonSet " + f.namespace + "/nodes":      2,
+		"StatefulSet " + f.namespace + "/evicted":  3,
+	}
+	for _, name := range f.spares() {
+		out["StatefulSet "+f.namespace+"/"+name] = 1
+	}
+	return out
+}
+
+// within checks that at no instant more workloads of any kind were in flight than
+// the budget allows, and that each set was, so that what is counted is known to be
+// seen.
+func (f *fleet) within(history *timeline, most int) {
+	f.t.Helper()
+	rested, flown := map[string]bool{}, map[string]bool{}
+	var worst []string
+	history.replay(func(i *instant) {
+		var flying []string
+		for _, d := range i.deployments() {
+			if inFlight(d, i.pods(d.Namespace, d.Name)) {
+				flying = append(flying, "Deployment "+d.Name)
+			}
+		}
+		for key, size := range f.sets() {
+			switch settled := f.settled(i, key, size); {
+			case settled:
+				rested[key] = true
+			case rested[key]: // before, its pods are still being listed
+				flying, flown[key] = append(flying, key), true
+			}
+		}
+		if len(flying) > len(worst) {
+			worst = flying
+		}
+	})
+	if len(worst) > most {
+		f.t.Errorf("%d workloads were in flight at once, want at most %d: %v", len(worst), most, worst)
+	}
+	for key := range f.sets() {
+		if !flown[key] {
+			f.t.Errorf("%s was never seen in flight", key)
+		}
+	}
+}
+
+// settled reports whether a set is not being rolled: all its pods serve, are of its
+// template and are either those of the beginning or all others.
+func (f *fleet) settled(i *instant, key string, size int) bool {
+	owner, ok := i.objects[key]
+	if !ok {
+		return false
+	}
+	pods, old, first := i.pods(f.namespace, owner.GetName()), 0, uids(f.before)
+	for _, p := range pods {
+		if mark(p) != mark(owner) {
+			return false
+		}
+		if first[p.UID] {
+			old++
+		}
+	}
+	return len(pods) == size && up(pods) == size && (old == 0 || old == size)
 }
 
 // marks returns an error unless every workload that is rolled by template was
@@ -248,19 +316,25 @@ func (d *decisions) await(match func(*v1alpha1.RolloutStatus) bool) {
 			if !ok {
 				d.t.Fatal("the watch of MeshTrusts ended")
 			}
-			var mt v1alpha1.MeshTrust
-			u, ok := e.Object.(*unstructured.Unstructured)
-			if !ok || u.GetName() != d.name {
-				continue
-			}
-			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &mt); err != nil {
+			mt, err := d.trustOf(e)
+			if err != nil {
 				d.t.Fatal(err)
 			}
-			if mt.Status.Rollout.Wave != nil && match(&mt.Status.Rollout) {
+			if mt != nil && mt.Status.Rollout.Wave != nil && match(&mt.Status.Rollout) {
 				return
 			}
 		}
 	}
+}
+
+// trustOf returns the MeshTrust that was stored, nil for one of another scenario.
+func (d *decisions) trustOf(e watch.Event) (*v1alpha1.MeshTrust, error) {
+	u, ok := e.Object.(*unstructured.Unstructured)
+	if !ok || u.GetName() != d.name {
+		return nil, nil
+	}
+	mt := &v1alpha1.MeshTrust{}
+	return mt, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, mt)
 }
 
 // begun counts the rolls by template that are decided and not seen yet.

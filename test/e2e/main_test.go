@@ -57,8 +57,8 @@ func run(m *testing.M) (code int, err error) {
 	}
 	env.lab, err = lab.Start(ctx, lab.Options{
 		CertManager: true, TrustManager: true, Progress: os.Stderr, ExtraArgs: map[lab.Component][]string{lab.APIServer: append(log.Args(),
-			// Served by default by no version yet.
-			"--feature-gates=ClusterTrustBundle=true", "--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true")},
+			// Served by default from Kubernetes 1.37 on only, as v1.
+			"--feature-gates=ClusterTrustBundle=true,ClusterTrustBundleProjection=true", "--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true")},
 	})
 	if err != nil {
 		return 1, err

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -130,8 +131,8 @@ func fingerprint(text []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// A bundle may be published for the whole cluster: pods mount it, and are rolled
-// when it changes.
+// A bundle may be published for the whole cluster: pods of any namespace mount it,
+// and are rolled once when it changes.
 func TestABundleOfTheWholeClusterIsFollowed(t *testing.T) {
 	t.Parallel()
 	name := fmt.Sprintf("mesh-%d", meshes.Add(1))
@@ -152,16 +153,51 @@ func TestABundleOfTheWholeClusterIsFollowed(t *testing.T) {
 	create(t, mt)
 	t.Cleanup(func() { env.client.Delete(context.Background(), mt) })
 	m.awaitConverged(time.Minute, first)
+	apps := m.mounting(name)
 
 	u.Object["spec"] = map[string]any{"trustBundle": first.PEM() + second.PEM()}
 	if err := env.client.Update(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
 	m.awaitConverged(time.Minute, first, second)
+	rolled := func() error {
+		if n, p := revisions(t, apps)["web"], m.status().Status.Pods; n != 2 || p.Current != 2 || p.Total != 2 {
+			return fmt.Errorf("%d revisions and pods %+v, want the first and one roll, and two pods current", n, p)
+		}
+		return nil
+	}
+	eventually(t, time.Minute, rolled)
+	stays(t, 5*time.Second, rolled)
 	if err := env.client.Delete(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
 	m.await(time.Minute, v1alpha1.ConditionBundleValid, metav1.ConditionFalse, v1alpha1.BundleNotFound)
+}
+
+// mounting makes a namespace with a Deployment of members whose pods, which start
+// when the bundle is surely what they read, mount the ClusterTrustBundle.
+func (m *meshWorld) mounting(name string) (namespace string) {
+	m.t.Helper()
+	namespace = m.name + "-apps"
+	m.createNamespace(namespace, nil)
+	time.Sleep(4 * time.Second) // a pod that starts earlier may find no bundle
+	source := corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Name: &name, Path: "ca.pem"}}
+	deployment(m.t, namespace, "web", 2, func(d *appsv1.Deployment) {
+		d.Spec.Template.Labels[v1alpha1.MeshLabel] = m.name
+		pod := &d.Spec.Template.Spec
+		pod.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "roots", MountPath: "/etc/roots", ReadOnly: true}}
+		pod.Volumes = []corev1.Volume{{Name: "roots", VolumeSource: corev1.VolumeSource{
+			Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{source}},
+		}}}
+	})
+	ready(m.t, namespace, 2)
+	eventually(m.t, time.Minute, func() error {
+		if p := m.status().Status.Pods; p.Current != 2 || p.Total != 2 {
+			return fmt.Errorf("pods %+v, want two current", p)
+		}
+		return nil
+	})
+	return namespace
 }
 
 // Pods of a ReplicationController are replaced one by one, as those of a bare

@@ -6,7 +6,6 @@ package recovery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -20,18 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/reanchor/reanchor/api/v1alpha1"
+	"github.com/reanchor/reanchor/bundle"
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/hack/lab"
 	"github.com/reanchor/reanchor/hack/lab/injector"
 	"github.com/reanchor/reanchor/hack/local"
-)
-
-// backOff is how long pods are refused. An owner tries 10, 20 and 41 seconds
-// after the first refusal (its pauses double from 5 ms), so that pods which come
-// within soon did not wait for the next try.
-const (
-	backOff = 26 * time.Second
-	soon    = 13 * time.Second
 )
 
 const nodes = 2
@@ -50,7 +42,9 @@ func start(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := l.Stop(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := errors.Join(l.NodesStayedReady(ctx), l.Stop()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -166,51 +160,6 @@ func (w *world) pods(t *testing.T, namespace string) map[string]int {
 	return out
 }
 
-// refused waits until pods of all those owners have been refused for long.
-func (w *world) refused(t *testing.T, namespace, because string, owners map[string]int) {
-	t.Helper()
-	time.Sleep(backOff)
-	if n := w.pods(t, namespace); len(n) != 0 {
-		t.Fatalf("pods were admitted in %s: %v", namespace, n)
-	}
-	var events corev1.EventList
-	if err := w.client.List(t.Context(), &events, client.InNamespace(namespace)); err != nil {
-		t.Fatal(err)
-	}
-	said := map[string]bool{}
-	for i := range events.Items {
-		e := &events.Items[i]
-		if e.Reason == "FailedCreate" && strings.Contains(e.Message, because) {
-			said[e.InvolvedObject.Kind] = true
-		}
-	}
-	for kind := range owners {
-		if !said[kind] {
-			t.Fatalf("the %s in %s does not say that its pods are refused, with %q", kind, namespace, because)
-		}
-	}
-}
-
-// comeBack waits for all pods, and reports how long those of each owner took.
-func (w *world) comeBack(t *testing.T, namespace string, owners map[string]int) {
-	t.Helper()
-	began := time.Now()
-	took := map[string]string{}
-	for len(took) < len(owners) {
-		there := w.pods(t, namespace)
-		for kind, want := range owners {
-			if there[kind] == want && took[kind] == "" {
-				took[kind] = fmt.Sprintf("%.1f s", time.Since(began).Seconds())
-			}
-		}
-		if time.Since(began) > soon {
-			t.Fatalf("%s after the reason had gone there are pods of %v in %s, want %v", soon, there, namespace, owners)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Logf("after the reason had gone, pods came back in %v", took)
-}
-
 func TestOwnersOfRefusedPodsAreWokenWhenTheReasonIsGone(t *testing.T) {
 	w := start(t)
 	valid := bundletest.From(time.Now().Add(-time.Hour), 24*time.Hour)
@@ -220,17 +169,19 @@ func TestOwnersOfRefusedPodsAreWokenWhenTheReasonIsGone(t *testing.T) {
 	w.publish(t, expired)
 	w.mesh(t)
 	owners := w.deploy(t, "denied")
-	w.refused(t, "denied", "expired at", owners)
+	retry := w.refused(t, "denied", "expired at", owners)
 	w.publish(t, root)
 	// The mesh's injector must be known to write the new bundle: its file's
 	// propagation delay of two seconds is part of the wait.
-	w.comeBack(t, "denied", owners)
+	w.comeBack(t, "denied", owners, retry)
+	w.woken(t, "denied", bundle.Of(root.Cert).Hash())
 
 	w.local.Webhook.Kill()
 	owners = w.deploy(t, "unanswered")
-	w.refused(t, "unanswered", "failed calling webhook", owners)
+	retry = w.refused(t, "unanswered", "failed calling webhook", owners)
 	if err := w.local.ReviveWebhook(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.comeBack(t, "unanswered", owners)
+	w.comeBack(t, "unanswered", owners, retry)
+	w.woken(t, "unanswered", "webhook-answers.")
 }

@@ -110,7 +110,9 @@ func (c *cluster) install(ctx context.Context) error {
 	return nil
 }
 
-// stop ends what has started.
+// stop ends what has started. A node that was not Ready for a while is an error:
+// what the scenarios saw meanwhile says nothing of a rotation. No scenario has its
+// nodes fail: the API server is away for seconds, and they may be silent for minutes.
 func (c *cluster) stop() error {
 	var err error
 	if c.local != nil {
@@ -120,7 +122,9 @@ func (c *cluster) stop() error {
 		c.kubelet.Stop()
 	}
 	if c.lab != nil {
-		err = errors.Join(err, c.lab.Stop())
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err = errors.Join(err, c.lab.NodesStayedReady(ctx), c.lab.Stop())
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
+	"github.com/reanchor/reanchor/api/v1alpha1"
 	"github.com/reanchor/reanchor/bundle/bundletest"
 	"github.com/reanchor/reanchor/webhook"
 	"github.com/reanchor/reanchor/webhook/serving"
@@ -33,8 +35,11 @@ type apiServer struct {
 	kubernetes string // its version
 	failing    int    // the status with which it answers everything, 0 for none
 	withCRDs   bool
-	registered map[string]any // objects by path
-	warning    string
+	// noRotations says that of the CRDs that of AnchorRotations is missing.
+	noRotations bool
+	objects     map[string][]any // by the path of their list
+	registered  map[string]any   // objects by path
+	warning     string
 }
 
 func (a *apiServer) change(f func()) {
@@ -67,17 +72,18 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/api/v1":
 		answer(w, http.StatusOK, kinds("v1", metav1.APIResource{Name: "namespaces", Kind: "Namespace"}))
 	case path == "/apis/reanchor.dev/v1alpha1" && a.withCRDs:
-		answer(w, http.StatusOK, kinds("reanchor.dev/v1alpha1",
-			metav1.APIResource{Name: "meshtrusts", Kind: "MeshTrust"}, metav1.APIResource{Name: "anchorrotations", Kind: "AnchorRotation"}))
+		answer(w, http.StatusOK, a.ourKinds())
+	case a.noRotations && strings.HasSuffix(path, "/anchorrotations"):
+		answer(w, http.StatusNotFound, status(http.StatusNotFound))
 	case r.URL.Query().Has("watch"):
 		// As one that streams no lists: clients then list.
 		answer(w, http.StatusUnprocessableEntity, status(http.StatusUnprocessableEntity))
 	case path == "/apis/reanchor.dev/v1alpha1/meshtrusts":
-		answer(w, http.StatusOK, emptyList("reanchor.dev/v1alpha1", "MeshTrustList"))
+		answer(w, http.StatusOK, a.list(path, "reanchor.dev/v1alpha1", "MeshTrustList"))
 	case path == "/apis/reanchor.dev/v1alpha1/anchorrotations":
-		answer(w, http.StatusOK, emptyList("reanchor.dev/v1alpha1", "AnchorRotationList"))
+		answer(w, http.StatusOK, a.list(path, "reanchor.dev/v1alpha1", "AnchorRotationList"))
 	case path == "/api/v1/namespaces":
-		answer(w, http.StatusOK, emptyList("meta.k8s.io/v1", "PartialObjectMetadataList"))
+		answer(w, http.StatusOK, a.list(path, "meta.k8s.io/v1", "PartialObjectMetadataList"))
 	default:
 		answer(w, http.StatusNotFound, status(http.StatusNotFound))
 	}
@@ -99,8 +105,17 @@ func kinds(groupVersion string, resources ...metav1.APIResource) metav1.APIResou
 	return metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: groupVersion, APIResources: resources}
 }
 
-func emptyList(apiVersion, kind string) map[string]any {
-	return map[string]any{"kind": kind, "apiVersion": apiVersion, "metadata": map[string]string{"resourceVersion": "1"}, "items": []any{}}
+func (a *apiServer) ourKinds() metav1.APIResourceList {
+	all := []metav1.APIResource{{Name: "meshtrusts", Kind: "MeshTrust"}, {Name: "anchorrotations", Kind: "AnchorRotation"}}
+	if a.noRotations {
+		all = all[:1]
+	}
+	return kinds("reanchor.dev/v1alpha1", all...)
+}
+
+func (a *apiServer) list(path, apiVersion, kind string) map[string]any {
+	items := append([]any{}, a.objects[path]...)
+	return map[string]any{"kind": kind, "apiVersion": apiVersion, "metadata": map[string]string{"resourceVersion": "1"}, "items": items}
 }
 
 func status(code int) metav1.Status {
@@ -146,15 +161,15 @@ func listen(t *testing.T, address string, a *apiServer) {
 // replica runs a replica until the test ends, or it does.
 type replica struct {
 	*webhook.Server
-	health string
-	ended  chan error
+	webhooks, health string // addresses
+	ended            chan error
 }
 
 func begin(t *testing.T, address, certificates string, log logr.Logger) *replica {
 	t.Helper()
-	health := freeAddress(t)
+	webhooks, health := freeAddress(t), freeAddress(t)
 	server, err := webhook.NewServer(&rest.Config{Host: "http://" + address}, webhook.Options{
-		Address: "127.0.0.1:0", HealthAddress: health, Log: log, Clock: clock.RealClock{},
+		Address: webhooks, HealthAddress: health, Log: log, Clock: clock.RealClock{},
 		Serving: serving.Options{
 			Policy: serving.Policy{
 				Names: []string{"localhost"}, Lifetime: time.Hour, RenewBefore: time.Minute, Pause: time.Millisecond, Interval: 20 * time.Millisecond,
@@ -165,7 +180,7 @@ func begin(t *testing.T, address, certificates string, log logr.Logger) *replica
 	if err != nil {
 		t.Fatalf("without an API server it is not even built: %v", err)
 	}
-	r := &replica{Server: server, health: health, ended: make(chan error, 1)}
+	r := &replica{Server: server, webhooks: webhooks, health: health, ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -245,6 +260,71 @@ func TestAReplicaWaitsForItsAPIServer(t *testing.T) {
 	r.says(t, "cannot be asked yet", "install Reanchor's CRDs first")
 	api.change(func() { api.withCRDs = true })
 	r.says(t, "the webhook configuration validate does not exist")
+}
+
+// AnchorRotations can only add denials: that nobody can create one must not keep
+// meshed pods from being created.
+func TestAReplicaWithoutTheKindOfRotationsJudgesAndPicksItUpLater(t *testing.T) {
+	g, err := serving.Issue([]string{"localhost"}, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	today := time.Now()
+	published := bundletest.NewRoot(t, "published", bundletest.From(today.Add(-time.Hour), 2*time.Hour))
+	other := bundletest.NewRoot(t, "other", bundletest.From(today.Add(-time.Hour), 2*time.Hour))
+	mt := linkerd([]*bundletest.CA{published}, verifiedBy(published))
+	mt.Status.History[0].PublishedAt, mt.Status.History[0].LastSeen = metav1.NewTime(today.Add(-time.Hour)), metav1.NewTime(today)
+	const ours, validating = "/apis/reanchor.dev/v1alpha1/", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/validate"
+	address, api := freeAddress(t), &apiServer{
+		kubernetes: "v1.36.0", withCRDs: true, noRotations: true,
+		registered: map[string]any{validating: &admissionregistrationv1.ValidatingWebhookConfiguration{
+			Webhooks: []admissionregistrationv1.ValidatingWebhook{{Name: "v", ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: g.CA}}},
+		}},
+		objects: map[string][]any{
+			ours + "meshtrusts":      {mt},
+			ours + "anchorrotations": {entered(rotation(v1alpha1.PhaseSwitchIssuer, ""), v1alpha1.PhaseSwitchIssuer)},
+		},
+	}
+	listen(t, address, api)
+	var log webhooktest.Log
+	r := begin(t, address, writePair(t, g), log.Logger(0))
+	r.says(t)
+	pod, err := json.Marshal(carrying(t, other.PEM()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := reviewOf("u", string(pod))
+	if answer := r.judges(t, body); !strings.Contains(answer, `"allowed":true`) {
+		t.Errorf("without a rotation it answers %s", answer)
+	}
+	api.change(func() { api.noRotations = false })
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(r.judges(t, body), "IssuerNotTrusted"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the rotation is not seen: %s", r.judges(t, body))
+		}
+	}
+	if n := strings.Count(log.String(), "There is no kind AnchorRotation"); n != 1 {
+		t.Errorf("the log says %d times that the kind is missing: %s", n, log.String())
+	}
+}
+
+// judges is the answer of the validating webhook.
+func (r *replica) judges(t *testing.T, body string) string {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, DisableKeepAlives: true}}
+	response, err := client.Post("https://"+r.webhooks+webhook.ValidatePath, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.ProtoMajor != 1 {
+		t.Errorf("it answers over %s", response.Proto)
+	}
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // What passes by itself is waited for, and nothing else.

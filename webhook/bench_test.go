@@ -148,6 +148,7 @@ func benchTargets(b *testing.B) []*benchTarget {
 	ca := bundletest.NewRoot(b, "published", bundletest.From(time.Now(), time.Hour))
 	snapshot := webhook.NewSnapshot(world(linkerd([]*bundletest.CA{ca})), nil)
 	sources := webhook.Sources{Snapshot: func() *webhook.Snapshot { return snapshot }, Clock: clock.RealClock{}, Metrics: metrics}
+	stamp, validate := webhook.NewHandlers(sources)
 	scheme := runtime.NewScheme()
 	if err := corev1.AddToScheme(scheme); err != nil {
 		b.Fatal(err)
@@ -155,8 +156,8 @@ func benchTargets(b *testing.B) []*benchTarget {
 	return []*benchTarget{
 		{name: "constant", handler: http.HandlerFunc(constant)},
 		{name: "defaulter", handler: admission.WithDefaulter(scheme, annotate{})},
-		{name: "stamp", ours: true, handler: webhook.NewStamp(sources)},
-		{name: "validate", ours: true, handler: webhook.NewValidate(sources)},
+		{name: "stamp", ours: true, handler: stamp},
+		{name: "validate", ours: true, handler: validate},
 	}
 }
 

@@ -25,6 +25,9 @@
 // bundle or a Secret: bundles that pods refer to are known from the MeshTrust's
 // status.
 //
+// Whoever reaches the port can send requests. What one may cost in memory is bounded
+// (package review), and so are the large ones of both webhooks together (room).
+//
 // Package review reads and writes the wire format, package serving keeps the
 // serving certificate alive, package register knows the webhook configurations.
 package webhook

@@ -196,7 +196,8 @@ func newDuel(tb testing.TB) *duel {
 		tb.Fatal(err)
 	}
 	sources := webhook.Sources{Snapshot: func() *webhook.Snapshot { return d.snapshot }, Clock: d.clock, Metrics: metrics}
-	d.handlers = map[string]*webhook.Handler{"stamp": webhook.NewStamp(sources), "validate": webhook.NewValidate(sources)}
+	stamp, validate := webhook.NewHandlers(sources)
+	d.handlers = map[string]*webhook.Handler{"stamp": stamp, "validate": validate}
 	return d
 }
 

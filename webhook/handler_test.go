@@ -1,7 +1,6 @@
 package webhook_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +37,8 @@ func handlers(t testing.TB, s *webhook.Snapshot) (stamp, validate http.Handler, 
 		metrics.Snapshot(s)
 	}
 	sources := webhook.Sources{Snapshot: func() *webhook.Snapshot { return s }, Clock: clocktesting.NewFakePassiveClock(now), Metrics: metrics}
-	return webhook.NewStamp(sources), webhook.NewValidate(sources), registry
+	stamp, validate = webhook.NewHandlers(sources)
+	return stamp, validate, registry
 }
 
 func call(h http.Handler, body io.Reader) *httptest.ResponseRecorder {
@@ -140,6 +140,7 @@ func TestAHandlerRefusesWhatItCannotRead(t *testing.T) {
 		"not a pod":       {text(strings.ReplaceAll(good, `"pods"`, `"services"`)), http.StatusBadRequest, "v1 pods"},
 		"another version": {text(strings.ReplaceAll(good, "admission.k8s.io/v1", "admission.k8s.io/v1beta1")), http.StatusBadRequest, "admission.k8s.io/v1"},
 		"duplicate keys":  {text(strings.Replace(good, `"operation"`, `"uid":"x","operation"`, 1)), http.StatusBadRequest, `second member "uid"`},
+		"many containers": {text(reviewOf("u", `{"spec":{"containers":[`+strings.Repeat("{},", 2000)+`{}]}}`)), http.StatusBadRequest, "more than 1024 containers"},
 		"invalid UTF-8":   {text(strings.Replace(good, "CREATE", "CR\xffATE", 1)), http.StatusBadRequest, "UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -246,38 +247,4 @@ func TestRequestsLeaveNothingBehindInEachOther(t *testing.T) {
 func reviewOf(uid, pod string) string {
 	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"` + uid + `","operation":"CREATE","namespace":"emoji",` +
 		`"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"object":` + pod + `}}`
-}
-
-func TestLargeBodiesTakeTurns(t *testing.T) {
-	stamp, _, _ := handlers(t, webhook.NewSnapshot(world(), nil))
-	large := reviewOf("u", `{"apiVersion":"v1","kind":"Pod","metadata":{"x":"`+strings.Repeat("x", 2<<20)+`"}}`)
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			if w := call(stamp, strings.NewReader(large)); w.Code != http.StatusOK {
-				t.Errorf("%d %s", w.Code, w.Body)
-			}
-		})
-	}
-	wg.Wait()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	for range 4 { // as many as there may be, which never end
-		in, out := io.Pipe()
-		t.Cleanup(func() { _ = out.Close() })
-		go call(stamp, in)
-		if _, err := io.WriteString(out, large[:1<<20]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(large))
-	r.Header.Set("Content-Type", "application/json")
-	w := httptest.NewRecorder()
-	stamp.ServeHTTP(w, r)
-	if w.Code != http.StatusServiceUnavailable {
-		t.Errorf("one more is answered with %d", w.Code)
-	}
-	if w := call(stamp, strings.NewReader(reviewText(t, "bare-pod"))); w.Code != http.StatusOK {
-		t.Errorf("a pod of the usual size is answered with %d", w.Code)
-	}
 }

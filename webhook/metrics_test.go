@@ -33,7 +33,7 @@ func TestTheSeriesOfAMeshGoWithIt(t *testing.T) {
 	}
 	// A request that began before the mesh went counts for it.
 	late := named("gone")
-	stamp := webhook.NewStamp(webhook.Sources{
+	stamp, _ := webhook.NewHandlers(webhook.Sources{
 		Snapshot: func() *webhook.Snapshot { return late }, Clock: clocktesting.NewFakePassiveClock(now), Metrics: metrics,
 	})
 	metrics.Snapshot(named("gone", "stays"))

@@ -88,7 +88,7 @@ func NewServer(config *rest.Config, o Options) (*Server, error) {
 	if s.metrics, err = NewMetrics(s.registry); err != nil {
 		return nil, fmt.Errorf("registering the metrics: %w", err)
 	}
-	if s.watcher, err = NewWatcher(config, s.metrics); err != nil {
+	if s.watcher, err = NewWatcher(config, s.metrics, o.Log); err != nil {
 		return nil, err
 	}
 	keeping := o.Serving
@@ -165,13 +165,17 @@ func serve(run func() error) error {
 
 func (s *Server) webhookServer() *http.Server {
 	sources := Sources{Snapshot: s.watcher.Snapshot, Clock: s.options.Clock, Metrics: s.metrics}
+	stamp, validate := NewHandlers(sources)
 	mux := http.NewServeMux()
-	mux.Handle(StampPath, NewStamp(sources))
-	mux.Handle(ValidatePath, NewValidate(sources))
+	mux.Handle(StampPath, stamp)
+	mux.Handle(ValidatePath, validate)
 	server := newHTTPServer(mux)
-	server.TLSConfig = &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: s.keeper.GetCertificate,
-	}
+	// API servers call webhooks over HTTP/1.1 alone, so that their requests are spread
+	// over the replicas. Over HTTP/2 one connection could have 250 requests under way,
+	// each with a buffer.
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.keeper.GetCertificate}
 	server.ErrorLog = newErrorLog(s.options.Log)
 	return server
 }

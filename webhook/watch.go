@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync/atomic"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,13 +29,16 @@ type Watcher struct {
 	cache    cache.Cache // nil before Open
 	texts    *bundle.Cache
 	metrics  *Metrics
+	log      logr.Logger
 	snapshot atomic.Pointer[Snapshot]
-	changed  chan struct{}
+	// rotations says that AnchorRotations are watched.
+	rotations atomic.Bool
+	changed   chan struct{}
 }
 
 // NewWatcher returns a Watcher that has read nothing yet, and asked nobody.
-func NewWatcher(config *rest.Config, m *Metrics) (*Watcher, error) {
-	w := &Watcher{config: config, scheme: runtime.NewScheme(), texts: NewCache(), metrics: m, changed: make(chan struct{}, 1)}
+func NewWatcher(config *rest.Config, m *Metrics, log logr.Logger) (*Watcher, error) {
+	w := &Watcher{config: config, scheme: runtime.NewScheme(), texts: NewCache(), metrics: m, log: log, changed: make(chan struct{}, 1)}
 	if err := v1alpha1.AddToScheme(w.scheme); err != nil {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
@@ -65,21 +69,55 @@ func (w *Watcher) Open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("building the cache: %w", err)
 	}
-	for _, object := range []client.Object{&v1alpha1.MeshTrust{}, &v1alpha1.AnchorRotation{}, namespaces()} {
-		// Not blocking: the caches start later.
-		informer, err := opened.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+	for _, object := range []client.Object{&v1alpha1.MeshTrust{}, namespaces()} {
+		err := w.watch(ctx, opened, object)
 		if meta.IsNoMatchError(err) {
-			return fmt.Errorf("watching %T (install Reanchor's CRDs first): %w", object, err)
+			return fmt.Errorf("install Reanchor's CRDs first: %w", err)
 		}
 		if err != nil {
-			return fmt.Errorf("watching %T: %w", object, err)
-		}
-		if _, err := informer.AddEventHandler(w.handler()); err != nil {
-			return fmt.Errorf("watching %T: %w", object, err)
+			return err
 		}
 	}
+	err = w.watch(ctx, opened, &v1alpha1.AnchorRotation{})
+	if err != nil && !meta.IsNoMatchError(err) {
+		return err
+	}
+	w.rotations.Store(err == nil)
 	w.cache = opened
 	return nil
+}
+
+// watch wakes the Watcher whenever an object of the kind changes. It waits for
+// nothing: the caches start later.
+func (w *Watcher) watch(ctx context.Context, in cache.Cache, object client.Object) error {
+	informer, err := in.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+	if err == nil {
+		_, err = informer.AddEventHandler(w.handler())
+	}
+	if err != nil {
+		return fmt.Errorf("watching %T: %w", object, err)
+	}
+	return nil
+}
+
+// awaitRotations begins to watch AnchorRotations when there is such a kind. They can
+// only add denials, so without it there are none, and the pods that are to be judged
+// by the rest do not wait. A kind that may not be read is waited for all the same:
+// rotations may be under way.
+func (w *Watcher) awaitRotations(ctx context.Context) {
+	if w.rotations.Load() {
+		return
+	}
+	w.log.Info("There is no kind AnchorRotation, so no rotation is taken to be under way until there is: install Reanchor's CRDs")
+	// The only error is the end of the context.
+	_ = pauses().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		return w.watch(ctx, w.cache, &v1alpha1.AnchorRotation{}) == nil, nil
+	})
+	if w.cache.WaitForCacheSync(ctx) {
+		w.rotations.Store(true)
+		w.log.Info("There is a kind AnchorRotation now, and it is watched")
+		w.wake()
+	}
 }
 
 // Run watches what Open opened until the context ends.
@@ -90,6 +128,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- w.cache.Start(ctx) }()
 	if w.cache.WaitForCacheSync(ctx) {
+		go w.awaitRotations(ctx)
 		if err := w.rebuildUntil(ctx); err != nil {
 			return err
 		}
@@ -131,8 +170,10 @@ func (w *Watcher) read(ctx context.Context) (World, error) {
 		return world, fmt.Errorf("listing MeshTrusts: %w", err)
 	}
 	var rotations v1alpha1.AnchorRotationList
-	if err := w.cache.List(ctx, &rotations, client.UnsafeDisableDeepCopy); err != nil {
-		return world, fmt.Errorf("listing AnchorRotations: %w", err)
+	if w.rotations.Load() {
+		if err := w.cache.List(ctx, &rotations, client.UnsafeDisableDeepCopy); err != nil {
+			return world, fmt.Errorf("listing AnchorRotations: %w", err)
+		}
 	}
 	var all metav1.PartialObjectMetadataList
 	all.SetGroupVersionKind(namespaces().GroupVersionKind())
@@ -149,16 +190,17 @@ func (w *Watcher) read(ctx context.Context) (World, error) {
 }
 
 func (w *Watcher) handler() toolscache.ResourceEventHandler {
-	wake := func() {
-		select {
-		case w.changed <- struct{}{}:
-		default: // a build is due anyway
-		}
-	}
 	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { wake() },
-		UpdateFunc: func(any, any) { wake() },
-		DeleteFunc: func(any) { wake() },
+		AddFunc:    func(any) { w.wake() },
+		UpdateFunc: func(any, any) { w.wake() },
+		DeleteFunc: func(any) { w.wake() },
+	}
+}
+
+func (w *Watcher) wake() {
+	select {
+	case w.changed <- struct{}{}:
+	default: // a build is due anyway
 	}
 }
 

@@ -5,6 +5,8 @@
 //
 //   - the text is one JSON value in valid UTF-8, nested at most MaxDepth deep,
 //     of at most MaxValues members and elements;
+//   - a pod has at most MaxContainers, MaxVariables and so on, so that no text asks
+//     for much memory;
 //   - no object anywhere has two members of one name;
 //   - member names are exact. The API server writes them so, and a decoder that
 //     also took "Spec" for "spec" could be shown another pod than the one that

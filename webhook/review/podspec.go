@@ -1,6 +1,11 @@
 package review
 
-import "github.com/reanchor/reanchor/mesh"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/reanchor/reanchor/mesh"
+)
 
 // These functions read what mesh.ViewOf takes from a typed pod; the fuzz test
 // holds the two against each other.
@@ -8,9 +13,9 @@ import "github.com/reanchor/reanchor/mesh"
 func (p *Parser) spec(name string) error {
 	switch name {
 	case "containers":
-		return p.containers(&p.regulars, mesh.Regular)
+		return p.containers(p.container)
 	case "initContainers":
-		return p.containers(&p.inits, mesh.Init)
+		return p.initContainers()
 	case "volumes":
 		return p.volumes()
 	default:
@@ -19,42 +24,44 @@ func (p *Parser) spec(name string) error {
 }
 
 // list reads an array, or a null for an empty one, and appends its elements; a
-// null among them is a zero element. grow appends such an element and returns
-// it.
-func list[T any](p *Parser, grow func() *T, read func(into *T) error) error {
+// null among them is a zero element.
+func list[T any](p *Parser, to *[]T, bound most, read func(into *T) error) error {
 	if p.null() {
 		return nil
 	}
 	return p.array(func() error {
-		element := grow()
+		var zero T
+		if err := add(to, zero, bound); err != nil {
+			return err
+		}
 		if p.null() {
 			return nil
 		}
-		return read(element)
+		return read(&(*to)[len(*to)-1])
 	})
 }
 
-// grow appends a zero element.
-func grow[T any](to *[]T) *T {
-	var zero T
-	*to = append(*to, zero)
-	return &(*to)[len(*to)-1]
+func (p *Parser) containers(read func(into *mesh.Container) error) error {
+	return list(p, &p.Pod.Containers, most{MaxContainers, "containers"}, read)
 }
 
-func (p *Parser) containers(into *[]mesh.Container, kind mesh.ContainerKind) error {
-	growContainers := func() *mesh.Container {
-		var old mesh.Container
-		if n := len(*into); n < cap(*into) {
-			old = (*into)[:n+1][n]
+// initContainers puts them before the others, as mesh.ViewOf does, in whatever order
+// the text has the two lists. The API server writes these first, too.
+func (p *Parser) initContainers() error {
+	regulars := len(p.Pod.Containers)
+	err := p.containers(p.initContainer)
+	all := p.Pod.Containers
+	for i := range all[regulars:] {
+		if c := &all[regulars+i]; c.Kind == mesh.Regular {
+			c.Kind = mesh.Init
 		}
-		c := grow(into)
-		*c = mesh.Container{Kind: kind, Env: old.Env[:0], Mounts: old.Mounts[:0], EnvFrom: old.EnvFrom[:0]}
-		return c
 	}
-	if kind == mesh.Init {
-		return list(p, growContainers, p.initContainer)
+	if regulars > 0 {
+		slices.Reverse(all[:regulars])
+		slices.Reverse(all[regulars:])
+		slices.Reverse(all)
 	}
-	return list(p, growContainers, p.container)
+	return err
 }
 
 func (p *Parser) initContainer(c *mesh.Container) error {
@@ -79,11 +86,15 @@ func (p *Parser) containerMember(c *mesh.Container, name string) (err error) {
 	case "name":
 		c.Name, err = p.optional()
 	case "env":
-		return list(p, func() *mesh.EnvVar { return grow(&c.Env) }, p.variable)
+		first := len(p.env)
+		err = list(p, &p.env, most{MaxVariables, "environment variables"}, p.variable)
+		c.Env = since(p.env, first)
 	case "envFrom":
 		return p.envFrom(c)
 	case "volumeMounts":
-		return list(p, func() *mesh.Mount { return grow(&c.Mounts) }, p.mount)
+		first := len(p.mounts)
+		err = list(p, &p.mounts, most{MaxMounts, "volume mounts"}, p.mount)
+		c.Mounts = since(p.mounts, first)
 	default:
 		return p.skip()
 	}
@@ -154,7 +165,8 @@ func (p *Parser) envFrom(c *mesh.Container) error {
 	if p.null() {
 		return nil
 	}
-	return p.array(func() error {
+	first := len(p.objects)
+	err := p.array(func() error {
 		var configMap, secret source
 		err := p.optionalObject(func(name string) error {
 			switch name {
@@ -166,10 +178,10 @@ func (p *Parser) envFrom(c *mesh.Container) error {
 				return p.skip()
 			}
 		})
-		c.EnvFrom = configMap.appendTo(c.EnvFrom, mesh.ConfigMap)
-		c.EnvFrom = secret.appendTo(c.EnvFrom, mesh.Secret)
-		return err
+		return cmp.Or(err, p.refer(configMap, mesh.ConfigMap), p.refer(secret, mesh.Secret))
 	})
+	c.EnvFrom = since(p.objects, first)
+	return err
 }
 
 // source is an object that a volume or a container refers to.
@@ -178,11 +190,12 @@ type source struct {
 	name           string
 }
 
-func (s source) appendTo(objects []mesh.Object, kind mesh.ObjectKind) []mesh.Object {
-	if !s.present {
-		return objects
+// refer appends the object, if there is one.
+func (p *Parser) refer(to source, kind mesh.ObjectKind) error {
+	if !to.present {
+		return nil
 	}
-	return append(objects, mesh.Object{Kind: kind, Name: s.name})
+	return add(&p.objects, mesh.Object{Kind: kind, Name: to.name}, most{MaxObjects, "ConfigMaps, Secrets and ClusterTrustBundles"})
 }
 
 // named reads a reference whose member key holds the object's name.

@@ -56,9 +56,12 @@ type Parser struct {
 	podKind               string
 	metadata              bool
 
-	// The pod's containers: mesh.ViewOf puts init containers first, in whatever
-	// order the lists come.
-	inits, regulars []mesh.Container
+	// What all containers and volumes together have, of which each has a part: one
+	// list, so that memory for the next text is as much as one pod can ask for,
+	// whatever container it came in.
+	env     []mesh.EnvVar
+	mounts  []mesh.Mount
+	objects []mesh.Object
 }
 
 // Parse reads a review like the function Parse. The Request is good until the
@@ -74,7 +77,6 @@ func (p *Parser) Parse(text string) (*Request, error) {
 	if err := p.end(); err != nil {
 		return nil, err
 	}
-	p.Pod.Containers = append(append(p.Pod.Containers, p.inits...), p.regulars...)
 	return p.result()
 }
 
@@ -82,7 +84,7 @@ func (p *Parser) Parse(text string) (*Request, error) {
 func (p *Parser) forget() {
 	clear(p.Pod.Labels)
 	*p = Parser{
-		scanner: p.scanner, inits: p.inits[:0], regulars: p.regulars[:0],
+		scanner: p.scanner, env: p.env[:0], mounts: p.mounts[:0], objects: p.objects[:0],
 		Request: Request{Pod: mesh.Pod{Labels: p.Pod.Labels, Containers: p.Pod.Containers[:0], Volumes: p.Pod.Volumes[:0]}},
 	}
 }
@@ -96,7 +98,7 @@ func (p *Parser) result() (*Request, error) {
 		otherwise string
 	}{
 		{p.apiVersion == "admission.k8s.io/v1" && p.kind == "AdmissionReview", "it is not an AdmissionReview of admission.k8s.io/v1"},
-		{p.UID != "", "it has no request with a uid"},
+		{p.UID != "" && len(p.UID) <= MaxUID, "it has no request with a uid of at most 256 bytes"},
 		{p.operation == "CREATE" && p.sub == "", "the operation is not the creation of an object"},
 		{p.requestKind == kind{"", "v1", "Pod"} && p.resource == kind{"", "v1", "pods"}, "the resource is not v1 pods"},
 		{p.podKind == "Pod" && p.podAPIVersion == "v1", "the object is not a v1 Pod"},

@@ -135,6 +135,13 @@ var bad = map[string]struct{ text, says string }{
 	"deep nesting in a pod":                {wrap(`"metadata":{"x":` + strings.Repeat("[", 1<<20)), "deep"},
 	"more members than a pod has":          {wrap(`"metadata":{"x":{` + manyMembers(review.MaxValues+1) + `}}`), "values"},
 	"more elements than a pod has":         {wrap(`"metadata":{},"spec":{"volumes":[` + strings.Repeat("{},", review.MaxValues) + `{}]}`), "values"},
+	"more containers than may be":          {wrap(`"metadata":{},"spec":{"initContainers":[{}],"containers":[` + many("{}", review.MaxContainers) + `]}`), "more than 1024 containers"},
+	"more variables than may be":           {wrap(`"metadata":{},"spec":{"containers":[{"env":[{}]},{"env":[` + many("{}", review.MaxVariables) + `]}]}`), "more than 8192 environment variables"},
+	"more mounts than may be":              {wrap(`"metadata":{},"spec":{"containers":[{"volumeMounts":[{}]},{"volumeMounts":[` + many("{}", review.MaxMounts) + `]}]}`), "more than 8192 volume mounts"},
+	"more objects than may be":             {wrap(`"metadata":{},"spec":{"volumes":[{"secret":{}}],"containers":[{"envFrom":[` + many(`{"secretRef":{}}`, review.MaxObjects) + `]}]}`), "more than 8192 ConfigMaps"},
+	"more projected than may be":           {wrap(`"metadata":{},"spec":{"volumes":[{"projected":{"sources":[` + many(`{"secret":{}}`, review.MaxObjects+1) + `]}}]}`), "more than 8192 ConfigMaps"},
+	"more volumes than may be":             {wrap(`"metadata":{},"spec":{"volumes":[` + many(`{"secret":{}}`, review.MaxVolumes+1) + `]}`), "more than 1024 volumes"},
+	"a uid that is none":                   {strings.Replace(wrap(`"metadata":{}`), `"uid":"u"`, `"uid":"`+strings.Repeat("u", review.MaxUID+1)+`"`, 1), "uid"},
 	"a list where an object must be":       {wrap(`"metadata":{},"spec":[]`), "want '{'"},
 	"a number where a name must be":        {wrap(`"metadata":{},"spec":{"containers":[{"name":1}]}`), `want '"'`},
 	"an old version":                       {strings.Replace(wrap(`"metadata":{}`), "k8s.io/v1", "k8s.io/v1beta1", 1), "admission.k8s.io/v1"},
@@ -148,6 +155,9 @@ var bad = map[string]struct{ text, says string }{
 	"no request":                           {`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, "uid"},
 	"a member in another case":             {strings.Replace(wrap(`"metadata":{}`), `"request"`, `"Request"`, 1), "uid"},
 }
+
+// many is the element n times.
+func many(element string, n int) string { return strings.Repeat(element+",", n-1) + element }
 
 func manyMembers(n int) string {
 	members := make([]string, n)
@@ -242,6 +252,9 @@ func FuzzParseAgreesWithATypedDecode(f *testing.F) {
 			if got != nil {
 				t.Fatal("an error comes with a request")
 			}
+			if errors.Is(err, review.ErrTooMany) && !tooMany(text) {
+				t.Fatalf("%v, and it has not", err)
+			}
 			return
 		}
 		if err := strictJSON(text); err != nil {
@@ -259,6 +272,24 @@ func FuzzParseAgreesWithATypedDecode(f *testing.F) {
 	})
 }
 
+// tooMany reports whether the typed decode finds the pod over one of the bounds, or
+// fails: it may over what follows.
+func tooMany(text string) bool {
+	r, err := reference(text)
+	if err != nil {
+		return true
+	}
+	var variables, mounts, objects int
+	for _, c := range r.Pod.Containers {
+		variables, mounts, objects = variables+len(c.Env), mounts+len(c.Mounts), objects+len(c.EnvFrom)
+	}
+	for _, v := range r.Pod.Volumes {
+		objects += len(v.Objects)
+	}
+	return len(r.Pod.Containers) > review.MaxContainers || len(r.Pod.Volumes) > review.MaxVolumes ||
+		variables > review.MaxVariables || mounts > review.MaxMounts || objects > review.MaxObjects
+}
+
 // FuzzSyntax holds the scanner against a strict JSON decoder, in a place of the
 // review that is not read: it accepts just what the decoder does.
 func FuzzSyntax(f *testing.F) {
@@ -268,7 +299,7 @@ func FuzzSyntax(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		text := wrap(`"metadata":{"x":` + value + `}`)
 		_, err := review.Parse(text)
-		if errors.Is(err, review.ErrNotAPod) || (err != nil && (strings.Contains(err.Error(), "deep") || strings.Contains(err.Error(), "values"))) {
+		if errors.Is(err, review.ErrNotAPod) || errors.Is(err, review.ErrTooMany) || (err != nil && (strings.Contains(err.Error(), "deep") || strings.Contains(err.Error(), "values"))) {
 			return
 		}
 		want := strictJSON(text)

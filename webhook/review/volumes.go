@@ -1,6 +1,10 @@
 package review
 
-import "github.com/reanchor/reanchor/mesh"
+import (
+	"cmp"
+
+	"github.com/reanchor/reanchor/mesh"
+)
 
 // volumes reads the volumes that show objects as files.
 func (p *Parser) volumes() error {
@@ -9,16 +13,16 @@ func (p *Parser) volumes() error {
 	}
 	return p.array(func() error {
 		v, err := p.volume()
-		if len(v.Objects) > 0 {
-			p.Pod.Volumes = append(p.Pod.Volumes, v)
+		if err != nil || len(v.Objects) == 0 {
+			return err
 		}
-		return err
+		return add(&p.Pod.Volumes, v, most{MaxVolumes, "volumes"})
 	})
 }
 
 func (p *Parser) volume() (v mesh.Volume, err error) {
 	var configMap, secret source
-	var projected []mesh.Object
+	first := len(p.objects)
 	err = p.optionalObject(func(name string) (err error) {
 		switch name {
 		case "name":
@@ -32,27 +36,26 @@ func (p *Parser) volume() (v mesh.Volume, err error) {
 				if name != "sources" {
 					return p.skip()
 				}
-				return p.projections(&projected)
+				return p.projections()
 			})
 		default:
 			return p.skip()
 		}
 		return err
 	})
-	switch {
-	case configMap.present:
-		v.Objects = configMap.appendTo(nil, mesh.ConfigMap)
-	case secret.present:
-		v.Objects = secret.appendTo(nil, mesh.Secret)
-	default:
-		v.Objects = projected
+	if configMap.present || secret.present {
+		p.objects = p.objects[:first] // what is projected, too, does not count
 	}
+	if secret.present = secret.present && !configMap.present; err == nil {
+		err = cmp.Or(p.refer(configMap, mesh.ConfigMap), p.refer(secret, mesh.Secret))
+	}
+	v.Objects = since(p.objects, first)
 	return v, err
 }
 
 // projections reads the sources of a projected volume; of each the first kind
 // that is set counts.
-func (p *Parser) projections(into *[]mesh.Object) error {
+func (p *Parser) projections() error {
 	if p.null() {
 		return nil
 	}
@@ -71,13 +74,16 @@ func (p *Parser) projections(into *[]mesh.Object) error {
 			}
 		})
 		switch {
+		case err != nil:
+			return err
 		case configMap.present:
-			*into = configMap.appendTo(*into, mesh.ConfigMap)
+			return p.refer(configMap, mesh.ConfigMap)
 		case secret.present:
-			*into = secret.appendTo(*into, mesh.Secret)
+			return p.refer(secret, mesh.Secret)
 		case trust.named:
-			*into = trust.appendTo(*into, mesh.ClusterTrustBundle)
+			return p.refer(trust, mesh.ClusterTrustBundle)
+		default:
+			return nil
 		}
-		return err
 	})
 }

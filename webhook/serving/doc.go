@@ -34,5 +34,6 @@
 // observes, asks Next, and applies.
 //
 // With Options.Dir the certificate comes from files, such as cert-manager's, and
-// the caBundles are somebody else's; nothing is written then.
+// the caBundles are somebody else's; nothing is written then. A certificate that
+// works is not given up for one that the live caBundle does not verify.
 package serving

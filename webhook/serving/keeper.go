@@ -67,6 +67,7 @@ type Keeper struct {
 	nextCA    []byte
 	nextSince time.Time
 	unstamped *string // nil before the first pass
+	kept      string  // Decision.Kept of the last pass
 }
 
 // NewKeeper returns a Keeper that has not looked at anything yet.
@@ -189,6 +190,10 @@ func (k *Keeper) publish(ctx context.Context, o observed, caBundle []byte) (agai
 // which no pod waits for, to whoever counts that and reads the log.
 func (k *Keeper) report(d Decision) {
 	k.notReady.Store(&d.NotReady)
+	if d.Kept != "" && d.Kept != k.kept {
+		k.log.Info("Still serving the certificate from before: API servers would refuse the one in the files", "why", d.Kept)
+	}
+	k.kept = d.Kept
 	before := k.unstamped
 	if before != nil && *before == d.Unstamped {
 		return

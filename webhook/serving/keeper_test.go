@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/reanchor/reanchor/webhook/serving"
+	"github.com/reanchor/reanchor/webhook/webhooktest"
 )
 
 func configurations(bundle []byte) []runtime.Object {
@@ -104,7 +105,8 @@ func TestFilesOfOthersAreReloadedAndNothingIsWritten(t *testing.T) {
 	}
 	first, second := generation(), generation()
 	client := fake.NewClientset(configurations(first.CA)...)
-	k := keep(t, client, dir)
+	var log webhooktest.Log
+	k := run(t, client, serving.Options{Dir: dir}, log.Logger(0))
 	if _, err := k.GetCertificate(nil); err == nil {
 		t.Error("there is a certificate before there are files")
 	}
@@ -113,9 +115,21 @@ func TestFilesOfOthersAreReloadedAndNothingIsWritten(t *testing.T) {
 	readiness(t, k, "")
 	before := served(t, k)
 	write(second)
-	readiness(t, k, "does not verify")
-	if bytes.Equal(before, served(t, k)) {
-		t.Error("the new files are not served")
+	// No API server would believe these yet.
+	const kept = "Still serving the certificate from before"
+	for end := time.Now().Add(time.Minute); !strings.Contains(log.String(), kept); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the log does not say that the new files are not served")
+		}
+	}
+	for passes, end := len(client.Actions()), time.Now().Add(time.Minute); len(client.Actions()) < passes+8; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it looks no more")
+		}
+	}
+	readiness(t, k, "")
+	if !bytes.Equal(before, served(t, k)) {
+		t.Error("the new files are served before the caBundle knows them")
 	}
 	for _, o := range configurations(second.CA) {
 		gvr := admissionregistrationv1.SchemeGroupVersion.WithResource("mutatingwebhookconfigurations")
@@ -126,7 +140,15 @@ func TestFilesOfOthersAreReloadedAndNothingIsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for end := time.Now().Add(time.Minute); bytes.Equal(before, served(t, k)); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the new files are not served though the caBundle knows them")
+		}
+	}
 	readiness(t, k, "")
+	if n := strings.Count(log.String(), kept); n != 1 {
+		t.Errorf("the log says it %d times: %s", n, log.String())
+	}
 	for _, a := range client.Actions() {
 		if a.GetVerb() != "get" && a.GetVerb() != "list" && a.GetVerb() != "watch" || a.GetResource().Resource == "secrets" {
 			t.Errorf("it did %s %s", a.GetVerb(), a.GetResource().Resource)

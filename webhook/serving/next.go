@@ -142,6 +142,9 @@ type Decision struct {
 	Why string
 	// Serve is what this replica must present.
 	Serve Generation
+	// Kept says why what others wrote is not served, but what was before; empty when
+	// it is.
+	Kept string
 	// Bundle is what every caBundle must be; nil when they are left alone.
 	Bundle []byte
 	// NotReady says why this replica could not be reached to validate; empty when
@@ -215,13 +218,23 @@ func begin(current Generation, p Policy, now time.Time) (Action, string, time.Du
 
 func due(g Generation, p Policy) time.Time { return g.NotAfter().Add(-p.RenewBefore) }
 
-// external serves what others wrote, as soon as it fits.
+// external serves what others wrote, as soon as it fits: files that no API server
+// would believe never take the place of a certificate that they do. A caBundle that
+// is injected after the files, or never, then costs no pod.
 func external(f Facts, p Policy, now time.Time) Decision {
 	d := Decision{Serve: f.State.Current, After: p.Interval}
 	if _, err := d.Serve.Certificate(); err != nil {
 		d.Serve = f.Serving
 	}
-	return d.reached(f, p, now)
+	d = d.reached(f, p, now)
+	if d.NotReady == "" || d.Serve.Equal(f.Serving) {
+		return d
+	}
+	kept := Decision{Serve: f.Serving, Kept: d.NotReady, After: p.Interval}.reached(f, p, now)
+	if kept.NotReady != "" {
+		return d
+	}
+	return kept
 }
 
 // reached adds whether API servers would believe what is served.

@@ -133,17 +133,25 @@ func TestCertificatesOfOthersAreServedAndNeverWritten(t *testing.T) {
 	p := policy()
 	p.External = true
 	fresh, other := issue(t, now), issue(t, now)
+	old := issue(t, now.Add(-2*policy().Lifetime))
 	other.CA = nil // files hold the leaf and its key
+	next := serving.State{Current: other}
 	for name, tc := range map[string]struct {
 		facts    serving.Facts
 		serve    serving.Generation
 		notReady string
+		kept     string
 	}{
-		"they fit":                         {serving.Facts{State: serving.State{Current: other}, Registered: both(issueBundle(t, fresh))}, other, "not verify"},
-		"the caBundle trusts them":         {serving.Facts{State: serving.State{Current: fresh}, Registered: both(fresh.CA)}, fresh, ""},
-		"files half written":               {serving.Facts{State: serving.State{Current: serving.Generation{Cert: fresh.Cert}}, Serving: fresh, Registered: both(fresh.CA)}, fresh, ""},
-		"no files yet":                     {serving.Facts{Registered: both(fresh.CA)}, serving.Generation{}, "no serving certificate"},
-		"the caBundle is not injected yet": {serving.Facts{State: serving.State{Current: fresh}, Registered: both(nil)}, fresh, "caBundle"},
+		"they fit":                         {serving.Facts{State: serving.State{Current: other}, Registered: both(issueBundle(t, fresh))}, other, "not verify", ""},
+		"the caBundle trusts them":         {serving.Facts{State: serving.State{Current: fresh}, Registered: both(fresh.CA)}, fresh, "", ""},
+		"files half written":               {serving.Facts{State: serving.State{Current: serving.Generation{Cert: fresh.Cert}}, Serving: fresh, Registered: both(fresh.CA)}, fresh, "", ""},
+		"no files yet":                     {serving.Facts{Registered: both(fresh.CA)}, serving.Generation{}, "no serving certificate", ""},
+		"the caBundle is not injected yet": {serving.Facts{State: serving.State{Current: fresh}, Registered: both(nil)}, fresh, "caBundle", ""},
+		"a caBundle that knows what is served, and not the files": {serving.Facts{State: next, Serving: fresh, Registered: both(fresh.CA)}, fresh, "", "webhook validate: the serving certificate does not verify"},
+		"a stamp alone that knows what is served":                 {serving.Facts{State: next, Serving: fresh, Registered: registered(nil, fresh.CA)}, other, "caBundle", ""},
+		"a caBundle that knows what is served, which has expired": {serving.Facts{State: next, Serving: old, Registered: both(old.CA)}, other, "not verify", ""},
+		"a caBundle that knows neither":                           {serving.Facts{State: next, Serving: old, Registered: both(fresh.CA)}, other, "not verify", ""},
+		"no configuration":                                        {serving.Facts{State: next, Serving: fresh, Registered: serving.Registered{Validating: gone("v"), Mutating: gone("m")}}, other, "does not exist", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := serving.Next(tc.facts, p, now)
@@ -152,6 +160,9 @@ func TestCertificatesOfOthersAreServedAndNeverWritten(t *testing.T) {
 			}
 			if !d.Serve.Equal(tc.serve) || !strings.Contains(d.NotReady, tc.notReady) || (tc.notReady == "" && d.NotReady != "") {
 				t.Errorf("serves the right one: %v, not ready: %q", d.Serve.Equal(tc.serve), d.NotReady)
+			}
+			if !strings.HasPrefix(d.Kept, tc.kept) || tc.kept == "" && d.Kept != "" {
+				t.Errorf("keeps what it serves because %q", d.Kept)
 			}
 		})
 	}

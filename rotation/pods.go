@@ -32,6 +32,10 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod, place place) {
 		w.Owner.Unreachable++
 		s.strand(w, p)
 		return
+	case p.Terminating && s.outlivesNode(p):
+		w.Lost++
+		s.strand(w, p)
+		return
 	case p.Terminating:
 		w.Terminating++
 		return
@@ -46,6 +50,22 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod, place place) {
 	case p.Class == mesh.ClassRetired:
 		w.RetiredPods = append(w.RetiredPods, podOf(p))
 	}
+}
+
+// outlivesNode reports whether a pod that was told to end stays for as long as its
+// node is out: only the kubelet there can end it, and until the node is back or its
+// object is deleted nobody knows whether it did. Such a pod does not come back, and
+// no controller waits for it but that of a StatefulSet (see rollout.OwnerSpec). If it
+// counted, one node that is dead would keep its workloads' places in the budget for
+// ever, and fail all their rolls. So what is bounded (I4) is what a roll takes away: a
+// replacement that is missing counts, by its owner's status. Nothing passes a gate on
+// trust by this (I8): the pod is named as stranded, and counts in the inventory.
+//
+// The pods of a node whose object is gone are deleted by force within a minute (by
+// PodGC, in gcOrphaned), and one that the cache lacks may merely be new.
+func (s *surveyor) outlivesNode(p inventory.Pod) bool {
+	ready, _ := s.nodeOf(p)
+	return !ready
 }
 
 // strand counts a pod that stays as it is because of its node.

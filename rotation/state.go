@@ -48,6 +48,9 @@ func rollOf(w v1alpha1.InProgressWorkload) rollout.Roll {
 		Key: keyOf(w.WorkloadRef), Attempt: int(w.Attempt), Verb: w.Verb, For: w.BundleHash, StartedAt: w.StartedAt.Time,
 		Pods: int(w.Pods), Applied: w.Applied, Left: int(w.Left), Message: w.Message, ProgressAt: w.StartedAt.Time,
 	}
+	if w.AvailableBefore != nil {
+		r.Degraded, r.Available = true, int(*w.AvailableBefore)
+	}
 	if w.OldPodsUntil != nil {
 		r.Before = w.OldPodsUntil.Time
 	}
@@ -97,6 +100,10 @@ func inProgress(r rollout.Roll) v1alpha1.InProgressWorkload {
 	}
 	if r.Verb == v1alpha1.VerbRestart {
 		w.RestartedFor = rollout.Mark(r.For, r.Attempt)
+	}
+	if r.Degraded {
+		n := int32(r.Available)
+		w.AvailableBefore = &n
 	}
 	if !r.Before.IsZero() {
 		at := second(r.Before)

@@ -25,6 +25,8 @@ func TestWhatIsStoredIsReadBack(t *testing.T) {
 			{Key: key("web"), Attempt: 2, Verb: v1alpha1.VerbRestart, For: "v1:b", StartedAt: now, ProgressAt: now.Add(time.Minute),
 				Before: now.Truncate(time.Second), Applied: true, Left: 4, Message: "waiting for its pods"},
 			{Key: rollout.Key{Kind: "Pod", Namespace: "shop", Name: "bare"}, Attempt: 1, Verb: v1alpha1.VerbEvict, For: "v1:a", StartedAt: now, ProgressAt: now},
+			{Key: key("full"), Attempt: 1, Verb: v1alpha1.VerbRestart, For: "v1:b", StartedAt: now, ProgressAt: now, Degraded: true, Available: 9},
+			{Key: key("down"), Attempt: 1, Verb: v1alpha1.VerbRestart, For: "v1:b", StartedAt: now, ProgressAt: now, Degraded: true},
 		},
 		Failed:   []rollout.Failure{{Key: key("api"), Reason: v1alpha1.StillStale, Message: "m", Attempt: 3, Since: now.Truncate(time.Second)}},
 		Attempts: []rollout.Attempts{{Key: key("web"), Count: 2, Reverts: 1, LastAt: now.Truncate(time.Second)}},

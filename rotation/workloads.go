@@ -150,6 +150,14 @@ func (s *surveyor) summary(o owner.Owner, w *inventory.Workload) rollout.Workloa
 		out.Wave = 0
 	}
 	out.Pods, out.Ready, out.Terminating, out.NewestPod = w.Counts.Total-w.Terminating, w.Ready, w.Terminating, w.NewestPod
+	if w.Terminating > 0 {
+		for p := range w.Pods() {
+			if p.Terminating && s.outlivesNode(p) {
+				out.Lost++
+			}
+		}
+		out.Terminating -= out.Lost
+	}
 	out.Verb, out.Block = rollout.VerbFor(o.Spec, s.policy)
 	return out
 }
@@ -196,7 +204,7 @@ func (s *surveyor) describe(o owner.Owner, pods []inventory.Pod) rollout.Workloa
 	}
 	w.RenewalOnly = renewals && len(w.StalePods) > 0
 	spec := o.Spec
-	spec.RunsToEnd = w.RunsToEnd
+	spec.RunsToEnd, spec.Lost = w.RunsToEnd, w.Lost
 	w.Verb, w.Block = rollout.VerbFor(spec, s.policy)
 	return w
 }

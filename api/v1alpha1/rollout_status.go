@@ -153,6 +153,11 @@ type InProgressWorkload struct {
 	// not tell how many there should be.
 	// +optional
 	Pods int32 `json:"pods,omitempty"`
+	// availableBefore is how many pods were available at that moment, where those
+	// were fewer than there should be: then no more are expected at the end.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	AvailableBefore *int32 `json:"availableBefore,omitempty"`
 	// applied says that the owner was seen to carry what the roll writes.
 	// +optional
 	Applied bool `json:"applied,omitempty"`

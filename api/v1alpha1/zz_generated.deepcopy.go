@@ -513,6 +513,11 @@ func (in *InProgressWorkload) DeepCopyInto(out *InProgressWorkload) {
 		in, out := &in.OldPodsUntil, &out.OldPodsUntil
 		*out = (*in).DeepCopy()
 	}
+	if in.AvailableBefore != nil {
+		in, out := &in.AvailableBefore, &out.AvailableBefore
+		*out = new(int32)
+		**out = **in
+	}
 	if in.ProgressAt != nil {
 		in, out := &in.ProgressAt, &out.ProgressAt
 		*out = (*in).DeepCopy()

@@ -56,23 +56,55 @@ func (p *planner) evict(w *Workload, r *Roll) {
 // nextEviction returns the pod to evict now, or what is waited for first. Pods
 // go one at a time: a ready one only while all others are there and ready, those
 // that are no members by the word of their owner; one that is not ready serves
-// nobody. Of a roll by template only those pods are evicted that its controller
-// does not replace (see leftBehind), and one that holds up the roll does not wait
-// for the end of it.
+// nobody, but may be ready again in a moment (see mayRecover). Of a roll by template
+// only those pods are evicted that its controller does not replace (see leftBehind),
+// and one that holds up the roll does not wait for the end of it.
 func (p *planner) nextEviction(w *Workload, r *Roll) (Pod, string) {
 	pods := p.toEvict(w, r)
 	if len(pods) == 0 || w.Owner.Lags || w.Terminating > 0 {
 		return Pod{}, ""
 	}
 	next := nextPod(pods)
-	holdsUp := r.Verb != v1alpha1.VerbEvict && !next.Ready
-	if p.rollsOn(w) && !holdsUp {
-		return Pod{}, "waiting for its own rollout to end"
-	}
-	if next.Ready && !allServe(w, r) {
-		return Pod{}, "waiting for its other pods to be there and ready"
+	if wait := p.awaits(w, r, next); wait != "" {
+		return Pod{}, wait
 	}
 	return next, ""
+}
+
+// awaits says what the eviction of a pod waits for; empty when it may go.
+func (p *planner) awaits(w *Workload, r *Roll, next Pod) string {
+	holdsUp := r.Verb != v1alpha1.VerbEvict && !next.Ready
+	switch {
+	case p.rollsOn(w) && !holdsUp:
+		return "waiting for its own rollout to end"
+	case next.Ready && !allServe(w, r):
+		return "waiting for its other pods to be there and ready"
+	case !next.Ready && (holdsUp || !othersServe(w, r)) && p.mayRecover(w, r):
+		return "waiting for its pods that are not ready, which may be so for a moment"
+	default:
+		return ""
+	}
+}
+
+// mayRecover reports whether the workload's pods that are not ready may yet become
+// so by themselves. A member of a quorum is not ready for some seconds whenever
+// another is replaced, and evicting it then would take the second of three away. So
+// it is given half of the progress deadline without progress, which is the user's
+// word on how long a pod may take to become ready, another's replacement included;
+// the other half is left for what the eviction leads to. Nothing is lost, and not
+// waited for, where no pod is ready, or stale ones fail handshakes provably.
+func (p *planner) mayRecover(w *Workload, r *Roll) bool {
+	if w.Ready == 0 || w.Broken || w.Expired {
+		return false
+	}
+	until := r.ProgressAt.Add(p.facts.Policy.ProgressDeadline / 2)
+	p.again(until)
+	return p.now.Before(until)
+}
+
+// othersServe reports whether all pods but one that is not ready are there and ready.
+func othersServe(w *Workload, r *Roll) bool {
+	return w.Ready >= w.Pods-1 && w.Pods >= expected(w, r) && w.Owner.lacking() <= 1
 }
 
 // allServe reports whether all pods are there and ready.

@@ -20,10 +20,13 @@
 //     on stale pods is healed by a roll;
 //   - pods that a StatefulSet's controller does not replace although the template is
 //     marked are evicted: those below the partition, and stale ones that are not
-//     ready, for which the policy OrderedReady waits without end;
+//     ready, for which the policy OrderedReady waits without end. A pod that is not
+//     ready is given half of the progress deadline to become so first, unless it
+//     fails handshakes, or all others serve and it is evicted anyway;
 //   - a workload is done when its own rollout is complete, all its pods are
 //     there and ready, none of them is stale and no old pod of it is left (a
-//     terminating pod still serves). What its owner says and what the pods show
+//     terminating pod still serves; one that cannot end since its node is not
+//     ready is waited for by nobody, and named). What its owner says and what the pods show
 //     comes from two caches, and only both together prove it;
 //   - an owner whose operator restarts the pods when asked (spec.rollout.operators)
 //     has no rollout that could be read: its roll lasts until every pod was created
@@ -33,6 +36,9 @@
 //     proof is a stale pod that carries the mark of the last attempt;
 //   - a roll whose next write is not allowed is put back, and begins again under
 //     all the rules for a start; no time runs out for it;
+//   - a workload that was not whole before, and has all its pods replaced by the
+//     progress deadline with no fewer of them available, is done too: what it lacks
+//     has nothing to do with trust (but not the control plane, which must be whole);
 //   - a roll that fails or makes no progress counts, and past the threshold
 //     nothing new starts. What was merely hindered is tried again after as long
 //     as it took to fail, and counts until it is in order.

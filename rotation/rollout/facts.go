@@ -143,12 +143,14 @@ type Workload struct {
 	Refused string
 	// Pods is how many have not begun to terminate, Ready how many of them are
 	// ready, Terminating how many have begun. A DaemonSet's pods on nodes that
-	// cannot replace them are in Owner.Unreachable and in none of these.
-	Pods, Ready, Terminating int
+	// cannot replace them are in Owner.Unreachable and in none of these; nor are
+	// those of others that have begun to terminate on a node that is not ready, and
+	// stay for as long as that lasts: these are Lost.
+	Pods, Ready, Terminating, Lost int
 	// Outdated is how many of Pods lack the owner's present mark, or where pods are
 	// restarted by time came before AskedUpTo; 0 where neither the pods nor the State
 	// call for a look at each. Stranded is how many stale pods are on nodes that
-	// cannot replace them now.
+	// cannot replace or end them now.
 	Outdated, Stranded int
 	// NewestPod is the creation time of its newest pod, OldestPod that of the
 	// oldest that has not begun to terminate; zero without such a pod.

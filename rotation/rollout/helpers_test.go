@@ -174,6 +174,30 @@ func ordered(w *rollout.Workload) {
 	w.Key.Kind, w.StalePods[0].Ready, w.Ready, w.Owner.Available = "StatefulSet", false, 1, 1
 }
 
+// lame shows a workload of ten pods, some of which are not available.
+func lame(available int) func(*rollout.Workload) {
+	return func(w *rollout.Workload) {
+		w.StalePods, w.Pods, w.Ready = pods("x", noon.Add(-time.Hour), 10), 10, available
+		w.Owner.Desired, w.Owner.Updated, w.Owner.Total, w.Owner.Available = 10, 10, 10, available
+		for i := range w.StalePods {
+			w.StalePods[i].Ready = i < available
+		}
+	}
+}
+
+// replacedBut shows the workload after a roll whose new pods are not all available.
+func (s *script) replacedBut(name, mark string, available int) *rollout.Workload {
+	w := s.rolled(name, mark)
+	w.Ready, w.Owner.Available = available, available
+	return w
+}
+
+// quorum makes it a StatefulSet of three members.
+func quorum(w *rollout.Workload) {
+	w.Key.Kind, w.StalePods, w.Pods, w.Ready = "StatefulSet", pods("x", noon.Add(-time.Hour), 3), 3, 3
+	w.Owner.Desired, w.Owner.Updated, w.Owner.Total, w.Owner.Available = 3, 3, 3, 3
+}
+
 // current makes the workload one whose pods all carry the bundle.
 func current(w *rollout.Workload) { w.StalePods, w.RetiredPods = nil, nil }
 

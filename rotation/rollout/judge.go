@@ -26,7 +26,7 @@ const toReplace = 100
 // progress, and an eviction that is granted late has the whole deadline. So has a
 // restart of all pods that takes those first that carry the bundle.
 func (p *planner) left(w *Workload, r *Roll) int {
-	n := toReplace*len(p.unwanted(w, r)) + w.Terminating + max(0, w.Owner.Desired-w.Owner.Unreachable-w.Owner.Available)
+	n := toReplace*len(p.unwanted(w, r)) + w.Terminating + max(0, w.Owner.lacking())
 	if r.Applied && r.restartsAll() {
 		n += w.Outdated
 	}
@@ -66,7 +66,7 @@ func whole(w *Workload, r *Roll) bool {
 func expected(w *Workload, r *Roll) int { return min(w.Owner.Desired-w.Owner.Unreachable, r.Pods) }
 
 // available reports whether as many pods serve as the owner should have.
-func available(w *Workload) bool { return w.Owner.Available >= w.Owner.Desired-w.Owner.Unreachable }
+func available(w *Workload) bool { return w.Owner.lacking() <= 0 }
 
 // lagging reports whether the pods seen are older than the owner's status,
 // which says that its rollout is complete: there are more of them, or some that

@@ -54,6 +54,11 @@ type OwnerSpec struct {
 	// proxy and its bundle itself, and rollout-strategy Evict.
 	OptedOut, Paused, ManuallyInjected, EvictOnly bool
 	Desired, Partition                            int
+	// Lost is how many pods are to end on nodes that are not ready. A StatefulSet's
+	// controller makes none in the place of such a pod, and under OrderedReady
+	// replaces no other: a roll would come to nothing, and an eviction take another
+	// of its members away.
+	Lost int
 	// ControlledBy is the object that controls a ReplicaSet and has the say in how
 	// its pods are replaced; empty for a bare one.
 	ControlledBy Key
@@ -104,21 +109,36 @@ func verbForOther(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 }
 
 func verbForController(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
+	if hold := holdOn(o); hold.Reason != "" {
+		return "", hold
+	}
 	switch {
-	case !o.Found:
-		return "", Hold{v1alpha1.UnknownOwner, "its owner does not exist; delete the pods or create the owner again"}
-	case o.Desired == 0:
-		return "", Hold{v1alpha1.ScaledToZero, "it is scaled to zero: its pods go by themselves"}
 	case o.ControlledBy.Kind != "":
 		return verbForControlled(o.ControlledBy, p)
-	case o.Paused && !o.EvictOnly:
-		return "", Hold{v1alpha1.WorkloadPaused, "it is paused; resume it, or set reanchor.dev/rollout-strategy to Evict"}
 	case o.Key.Kind == "Rollout" && !o.EvictOnly:
 		return v1alpha1.VerbRestartAt, Hold{}
 	case o.EvictOnly, o.Strategy != RollingUpdate, !byTemplate(o.Key.Kind), o.Partition > 0 && o.Partition >= o.Desired:
 		return v1alpha1.VerbEvict, Hold{}
 	default:
 		return v1alpha1.VerbRestart, Hold{}
+	}
+}
+
+// holdOn returns why the pods of a controller are left as they are, whatever would
+// replace them; empty for most.
+func holdOn(o OwnerSpec) Hold {
+	switch {
+	case !o.Found:
+		return Hold{v1alpha1.UnknownOwner, "its owner does not exist; delete the pods or create the owner again"}
+	case o.Desired == 0:
+		return Hold{v1alpha1.ScaledToZero, "it is scaled to zero: its pods go by themselves"}
+	case o.Lost > 0 && o.Key.Kind == "StatefulSet":
+		return Hold{v1alpha1.NodeNotReady, fmt.Sprintf(
+			"%s cannot end, as the node is not ready, and is not replaced before; it is rolled when the node is back or deleted", count(o.Lost, "pod"))}
+	case o.Paused && !o.EvictOnly:
+		return Hold{v1alpha1.WorkloadPaused, "it is paused; resume it, or set reanchor.dev/rollout-strategy to Evict"}
+	default:
+		return Hold{}
 	}
 }
 
@@ -157,15 +177,17 @@ func (o Owner) rolling() bool {
 
 // complete reports whether the owner's rollout is complete as "kubectl rollout
 // status" judges, pods on nodes that cannot replace them left aside.
-func (o Owner) complete() bool {
-	if o.rolling() {
-		return false
-	}
-	if o.ByTemplate && o.Partition == 0 && o.Total > o.Updated+o.Unreachable {
-		return false
-	}
-	return o.Available >= o.Desired-o.Unreachable
+func (o Owner) complete() bool { return o.updated() && o.lacking() <= 0 }
+
+// updated reports whether nothing of the owner's rollout is left but that its pods
+// become available.
+func (o Owner) updated() bool {
+	return !o.rolling() && !(o.ByTemplate && o.Partition == 0 && o.Total > o.Updated+o.Unreachable)
 }
+
+// lacking is how many pods more should be available, those aside that are on nodes
+// that cannot replace them.
+func (o Owner) lacking() int { return o.Desired - o.Unreachable - o.Available }
 
 // updatable is how many pods a changed template can replace now.
 func (o Owner) updatable() int { return max(0, o.Desired-o.Partition-o.Unreachable) }

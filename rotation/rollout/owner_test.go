@@ -29,6 +29,7 @@ func TestAnOwnerDecidesHowItsPodsAreReplaced(t *testing.T) {
 	manual := func(o *rollout.OwnerSpec) { o.ManuallyInjected = true }
 	missing := func(o *rollout.OwnerSpec) { o.Found = false }
 	none := func(o *rollout.OwnerSpec) { o.Desired = 0 }
+	lost := func(o *rollout.OwnerSpec) { o.Lost = 1 }
 	partition := func(n int) func(*rollout.OwnerSpec) { return func(o *rollout.OwnerSpec) { o.Partition = n } }
 	group := func(g string) func(*rollout.OwnerSpec) { return func(o *rollout.OwnerSpec) { o.Key.Group = g } }
 	controlledBy := func(group, kind string) func(*rollout.OwnerSpec) {
@@ -60,6 +61,9 @@ func TestAnOwnerDecidesHowItsPodsAreReplaced(t *testing.T) {
 		"rollout-strategy Evict spares the template":                        {owner: spec("Deployment", evictOnly), verb: v1alpha1.VerbEvict},
 		"a StatefulSet with a partition is rolled by its template above it": {owner: spec("StatefulSet", partition(2)), verb: v1alpha1.VerbRestart},
 		"a partition that covers all pods leaves nothing to the template":   {owner: spec("StatefulSet", partition(3)), verb: v1alpha1.VerbEvict},
+		"a StatefulSet is left alone while a pod of it cannot end":          {owner: spec("StatefulSet", lost), block: v1alpha1.NodeNotReady},
+		"nor are its other pods evicted":                                    {owner: spec("StatefulSet", lost, evictOnly), block: v1alpha1.NodeNotReady},
+		"a Deployment makes others in the place of such pods":               {owner: spec("Deployment", lost), verb: v1alpha1.VerbRestart},
 		"a paused Deployment is never patched":                              {owner: spec("Deployment", paused), block: v1alpha1.WorkloadPaused},
 		"a paused Deployment is evicted when asked for":                     {owner: spec("Deployment", paused, evictOnly), verb: v1alpha1.VerbEvict},
 		"an Argo Rollout gets a restart time":                               {owner: spec("Rollout"), verb: v1alpha1.VerbRestartAt},

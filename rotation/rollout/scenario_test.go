@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -305,6 +306,81 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(d, v1alpha1.CanaryInFlight, "Restart y v1:new") // the next one is the canary
 			if len(d.State.Failed) != 1 || d.State.Failed[0].Reason != v1alpha1.ProgressDeadlineExceeded || len(d.Ended) != 1 || !d.Ended[0].Failed {
 				t.Errorf("not failed: %+v", d)
+			}
+		},
+		"what was not whole before is done at the deadline when it is so no less": func(t *testing.T) {
+			for name, c := range map[string]struct {
+				before, after int
+				edit          func(*rollout.Workload)
+				done          bool
+			}{
+				"as many":            {before: 9, after: 9, done: true},
+				"none before":        {before: 0, after: 0, done: true},
+				"one fewer":          {before: 9, after: 8},
+				"all before":         {before: 10, after: 9},
+				"one is stale":       {before: 9, after: 9, edit: func(w *rollout.Workload) { w.StalePods, w.Outdated = pods("x", noon.Add(-time.Hour), 1), 1 }},
+				"one is stale again": {before: 9, after: 9, edit: func(w *rollout.Workload) { w.StalePods = marked(stale("a", "x"), newHash).StalePods }},
+				"one ends":           {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Terminating = 1 }},
+				"one is not updated": {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Owner.Updated = 9 }},
+				"one is left over":   {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Owner.Total = 11 }},
+				"an old one is seen": {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Outdated = 1 }},
+				"one is missing":     {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Pods = 9 }},
+				"the control plane":  {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Wave = 0 }},
+			} {
+				s := newScript(t, stale("a", "x", lame(c.before), func(w *rollout.Workload) {
+					if name == "the control plane" {
+						c.edit(w)
+					}
+				}))
+				s.next()
+				s.underWay("x", newHash)
+				s.pass(time.Second).next()
+				w := s.replacedBut("x", newHash, c.after)
+				if c.edit != nil {
+					c.edit(w)
+				}
+				s.pass(time.Second).next()
+				if d := s.pass(10*time.Minute - time.Second).next(); len(d.Ended) > 0 {
+					t.Errorf("%s: it ended before the deadline: %+v", name, d.Ended)
+				}
+				d := s.pass(time.Second).next()
+				if len(d.Ended) != 1 || d.Ended[0].Failed == c.done || len(d.State.Failed) == 0 != c.done {
+					t.Errorf("%s: %+v", name, d.Ended)
+				}
+				if want := fmt.Sprintf("all its pods carry the bundle; %d of 10 are available, no fewer than when the roll began (%d)", c.after, c.before); c.done && d.Ended[0].Message != want {
+					t.Errorf("%s: %q", name, d.Ended[0].Message)
+				}
+				if c.done && (d.State.Completed == 0) != (c.after == 0) || d.State.Measured > 0 {
+					t.Errorf("%s: %d are done of the wave, %d measured", name, d.State.Completed, d.State.Measured)
+				}
+			}
+		},
+		"an old pod that was not ready for a moment when the roll began counts": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", lame(9)))
+			s.next()
+			w := s.workload("x")
+			w.StalePods[9].Ready = true
+			s.pass(time.Second).next()
+			s.replacedBut("x", newHash, 9)
+			s.pass(time.Second).next()
+			if d := s.pass(10 * time.Minute).next(); len(d.State.Failed) != 1 {
+				t.Errorf("not failed: %+v", d)
+			}
+		},
+		"what failed, or was tried before, is held to be whole": func(t *testing.T) {
+			key := stale("a", "x").Key
+			for name, state := range map[string]rollout.State{
+				"failed": {BundleHash: newHash, Wave: 2, Failed: []rollout.Failure{{Key: key, Reason: v1alpha1.ProgressDeadlineExceeded, Since: noon.Add(-time.Hour)}}},
+				"tried":  {BundleHash: newHash, Wave: 2, Attempts: []rollout.Attempts{{Key: key, Count: 1}}},
+			} {
+				s := newScript(t, stale("a", "x", lame(9)))
+				s.facts.State = state
+				mark := s.next().Actions[0].Mark
+				s.replacedBut("x", mark, 9)
+				s.pass(time.Second).next()
+				if d := s.pass(10 * time.Minute).next(); len(d.State.Failed) != 1 || len(d.State.InProgress) != 0 {
+					t.Errorf("%s: not failed: %+v", name, d.State)
+				}
 			}
 		},
 		"progress resets the deadline": func(t *testing.T) {
@@ -729,6 +805,8 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
 			w := s.workload("x")
 			w.RestartedFor, w.Owner.Updated, w.Outdated = newHash, 0, 2
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight) // it may be ready again in a moment
+			s.want(s.pass(5*time.Minute-time.Second).next(), v1alpha1.CanaryInFlight)
 			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
 			w.StalePods, w.Terminating, w.Pods = w.StalePods[1:], 1, 1
 			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
@@ -738,6 +816,71 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
 			s.rolled("x", newHash)
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"one that is not ready for a moment while another is replaced is not, and the roll goes on": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", quorum))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart x v1:new")
+			w := s.workload("x")
+			w.RestartedFor, w.Owner.Updated, w.Outdated = newHash, 0, 3
+			s.pass(time.Second).next()
+			w.StalePods, w.Pods, w.Outdated, w.Terminating = w.StalePods[:2], 2, 2, 1
+			w.StalePods[0].Ready, w.Ready, w.Owner.Available = false, 1, 1
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			w.Terminating, w.Pods, w.Owner.Updated, w.NewestPod = 0, 3, 1, s.now // its replacement starts, and takes long
+			d := s.pass(time.Second).next()
+			s.want(d, v1alpha1.CanaryInFlight)
+			if m := d.State.InProgress[0].Message; !strings.Contains(m, "for a moment") {
+				t.Errorf("it is not told what is waited for: %q", m)
+			}
+			s.want(s.pass(4*time.Minute).next(), v1alpha1.CanaryInFlight)
+			w.StalePods[0].Ready, w.Ready, w.Owner.Available = true, 3, 3
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight)
+			s.rolled("x", newHash)
+			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
+		},
+		"nor when pods are evicted, while another is missing": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", quorum, verb(v1alpha1.VerbEvict)))
+			s.want(s.next(), v1alpha1.CanaryInFlight, "Evict x x-2")
+			w := s.workload("x")
+			w.StalePods, w.Pods = w.StalePods[:2], 2
+			w.StalePods[0].Ready, w.Ready, w.Owner.Available = false, 1, 1
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			s.want(s.pass(5*time.Minute-time.Second).next(), v1alpha1.CanaryInFlight)
+			w.Pods, w.NewestPod, w.Ready, w.Owner.Available = 3, s.now, 2, 2 // it came back, the one that is not ready did not
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+		},
+		"unless that lasts for half of the deadline": func(t *testing.T) {
+			s := newScript(t, stale("a", "x", quorum, verb(v1alpha1.VerbEvict)))
+			s.next()
+			w := s.workload("x")
+			w.StalePods, w.Pods = w.StalePods[:2], 2
+			w.StalePods[0].Ready, w.Ready, w.Owner.Available = false, 1, 1
+			s.pass(time.Second).next()
+			s.want(s.pass(5*time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+		},
+		"or nothing is lost with it": func(t *testing.T) {
+			for name, edit := range map[string]func(*rollout.Workload){
+				"it fails handshakes": func(w *rollout.Workload) { w.Broken = true },
+				"it has expired":      func(w *rollout.Workload) { w.Expired = true },
+				"none is ready": func(w *rollout.Workload) {
+					w.StalePods[1].Ready, w.Ready, w.Owner.Available = false, 0, 0
+				},
+			} {
+				for _, v := range []v1alpha1.Verb{v1alpha1.VerbEvict, v1alpha1.VerbRestart} {
+					s := newScript(t, stale("a", "x", quorum, verb(v)))
+					s.next()
+					w := s.workload("x")
+					w.StalePods, w.Pods = w.StalePods[:2], 2
+					w.StalePods[0].Ready, w.Ready, w.Owner.Available = false, 1, 1
+					edit(w)
+					if v == v1alpha1.VerbRestart {
+						w.RestartedFor, w.Outdated, w.Owner.Updated = newHash, 2, 1
+					}
+					if d := s.pass(time.Second).next(); len(d.Actions) != 1 || d.Actions[0].Verb != v1alpha1.VerbEvict {
+						t.Errorf("%s, %s: %v", name, v, short(d))
+					}
+				}
+			}
 		},
 		"one that came with the roll is not, nor one of another kind": func(t *testing.T) {
 			for name, edit := range map[string]func(*rollout.Workload){
@@ -753,7 +896,8 @@ func TestARollTakesItsCourse(t *testing.T) {
 				w.RestartedFor, w.Owner.Updated, w.Outdated = newHash, 0, 2
 				edit(w)
 				s.facts.State.InProgress[0].Key = w.Key
-				if d := s.pass(2 * time.Second).next(); len(d.Actions) > 0 {
+				s.pass(2 * time.Second).next()
+				if d := s.pass(6 * time.Minute).next(); len(d.Actions) > 0 {
 					t.Errorf("%s: %v", name, short(d))
 				}
 			}
@@ -763,10 +907,12 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.next()
 			w := s.workload("x")
 			w.RestartedFor, w.Owner.Updated, w.Outdated, w.Refused = newHash, 0, 2, "the budget keep-two"
-			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
-			s.want(s.pass(10*time.Minute).next(), v1alpha1.EvictionBlocked)
+			s.pass(time.Second).next()
+			s.want(s.pass(5*time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			s.want(s.pass(5*time.Minute).next(), v1alpha1.EvictionBlocked)
 			w.Refused = ""
-			s.want(s.pass(10*time.Minute).next(), v1alpha1.EvictionBlocked, "Evict x x-0")
+			s.want(s.pass(10*time.Minute).next(), v1alpha1.EvictionBlocked)
+			s.want(s.pass(5*time.Minute).next(), v1alpha1.EvictionBlocked, "Evict x x-0")
 			s.rolled("x", newHash)
 			s.want(s.pass(time.Minute).next(), v1alpha1.Converged)
 		},
@@ -778,13 +924,15 @@ func TestARollTakesItsCourse(t *testing.T) {
 			s.want(s.next(), v1alpha1.RolloutInFlight)
 			s.want(s.pass(10*time.Minute).next(), v1alpha1.CanaryInFlight, "Restart x v1:new.2")
 			s.workload("x").RestartedFor = newHash + ".2"
-			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			s.want(s.pass(time.Second).next(), v1alpha1.CanaryInFlight)
+			s.want(s.pass(5*time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
 		},
 		"an ordered roll that is not in the state goes on with the eviction under all the rules for a start": func(t *testing.T) {
 			s := newScript(t, stale("a", "x", ordered, func(w *rollout.Workload) { w.RestartedFor, w.Owner.Updated, w.Outdated = newHash, 0, 2 }), stale("b", "y", wave(1)))
 			s.want(s.next(), v1alpha1.CanaryInFlight, "Restart y v1:new")
 			s.rolled("y", newHash)
-			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
+			s.want(s.pass(time.Minute).next(), v1alpha1.CanaryInFlight)
+			s.want(s.pass(5*time.Minute).next(), v1alpha1.CanaryInFlight, "Evict x x-0")
 		},
 
 		"a mark that is removed is written again, the second time pods are evicted": func(t *testing.T) {

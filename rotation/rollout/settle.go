@@ -89,6 +89,10 @@ func (p *planner) followPods(w *Workload, r *Roll) {
 		// goes is progress again.
 		r.Left = n
 	}
+	if r.Degraded {
+		// A pod that was not ready for a moment when it began was no reason.
+		r.Available = max(r.Available, countReady(p.unwanted(w, r)))
+	}
 	if !w.Owner.ByPods { // of the others see reckon
 		r.Pods = max(r.Pods, w.Pods)
 	}
@@ -183,6 +187,8 @@ func (p *planner) giveUp(w *Workload, r *Roll) {
 	switch {
 	case p.enough(w, r):
 		p.end(w, r)
+	case p.asBefore(w, r):
+		p.endAsBefore(w, r)
 	case w.Refused != "" && evicts(r):
 		p.fail(w, v1alpha1.EvictionBlocked, r.Attempt)
 	case p.forestalled(w, r):
@@ -202,40 +208,6 @@ func evicts(r *Roll) bool {
 // waited for.
 func (p *planner) forestalled(w *Workload, r *Roll) bool {
 	return r.Verb != v1alpha1.VerbEvict && !r.Applied && w.Owner.rolling() && !w.Owner.Lags && !p.stalled(w)
-}
-
-// end ends a roll that went well.
-func (p *planner) end(w *Workload, r *Roll) {
-	p.state.Measured++
-	p.state.MeasuredTotal += max(0, p.now.Sub(r.StartedAt))
-	p.completed(w)
-	p.state.clearFailure(r.Key)
-	if len(w.RetiredPods) > 0 {
-		a := p.state.attempts(r.Key)
-		a.Count, a.LastAt = max(a.Count, 1), p.now
-	}
-	p.decision.Ended = append(p.decision.Ended, Ended{Key: r.Key, Reason: v1alpha1.Converged, Message: "all its pods carry the bundle"})
-	p.state.endRoll(r.Key)
-}
-
-// completed counts a workload that is done for the wave that rolls.
-func (p *planner) completed(w *Workload) {
-	if w.Wave == p.state.Wave {
-		p.state.Completed++
-	}
-}
-
-// fail ends a roll that did not go well; it counts against the threshold until
-// the workload is in order.
-func (p *planner) fail(w *Workload, reason v1alpha1.Reason, attempt int) {
-	message := failureMessage(w, reason, p.facts.Policy)
-	known := p.state.failure(w.Key)
-	if known == nil || known.Reason != reason {
-		p.decision.Ended = append(p.decision.Ended, Ended{Key: w.Key, Reason: reason, Message: message, Failed: true})
-	}
-	p.state.endRoll(w.Key)
-	p.state.fail(Failure{Key: w.Key, Reason: reason, Message: message, Attempt: attempt, Since: p.now})
-	p.again(p.now.Add(p.facts.Policy.ProgressDeadline))
 }
 
 // settleFailures forgets the failures of workloads that are in order again, or

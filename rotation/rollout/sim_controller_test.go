@@ -225,6 +225,7 @@ func (c *controller) fence(w *world) rollout.FenceEvidence {
 // workload is what the caches show of an owner.
 func (c *controller) workload(w *world, o *simOwner, pods []simPod) rollout.Workload {
 	spec := w.spec(o)
+	spec.Lost = countLost(pods)
 	out := rollout.Workload{
 		Key: o.key, Wave: o.wave, RestartedFor: o.mark,
 		Owner: rollout.Owner{Observed: true},
@@ -267,7 +268,12 @@ func (c *controller) countPod(w *world, out *rollout.Workload, p *simPod) {
 		out.Stranded += btoi(missing != 0 || w.outlived(p))
 		return
 	}
-	if p.terminating {
+	switch {
+	case p.lost:
+		out.Lost++
+		out.Stranded += btoi(missing != 0 || w.outlived(p))
+		return
+	case p.terminating:
 		out.Terminating++
 		return
 	}
@@ -349,7 +355,9 @@ func (c *controller) act(w *world) {
 	c.next++
 	i := w.ownerOf(a.Key)
 	o := &w.owners[i]
-	if verb, _ := rollout.VerbFor(w.spec(o), w.policy()); verb == "" && w.cfg.mutant != noLiveRead {
+	spec := w.spec(o)
+	spec.Lost = 0 // the workload is read, not its other pods
+	if verb, _ := rollout.VerbFor(spec, w.policy()); verb == "" && w.cfg.mutant != noLiveRead {
 		return
 	}
 	if a.Verb == v1alpha1.VerbEvict {

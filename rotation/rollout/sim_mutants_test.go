@@ -24,6 +24,7 @@ func TestTheSimulationNoticesAMissingRule(t *testing.T) {
 		"an operator is through when all pods are replaced":        noOldest,
 		"a pod that is missing is waited for":                      noMissing,
 		"a roll for old leaves is no attempt":                      noLeaves,
+		"nobody waits for a pod that cannot end":                   lostCount,
 	}
 	for name, rule := range rules {
 		t.Run(name, func(t *testing.T) {

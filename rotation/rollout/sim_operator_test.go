@@ -80,7 +80,7 @@ func (w *world) workArgo(i int) {
 	o := &w.owners[i]
 	news, olds, ready, terminating := w.split(i)
 	total := len(news) + len(olds)
-	old := slices.IndexFunc(w.pods, func(p simPod) bool { return p.owner == i && p.created.Before(o.restartAt) })
+	old := slices.IndexFunc(w.pods, func(p simPod) bool { return p.owner == i && !p.lost && p.created.Before(o.restartAt) })
 	switch {
 	case total < o.desired:
 		w.create(i, w.freeOrdinal(i), o.rev, o.mark)

@@ -59,6 +59,8 @@ func (w *world) split(i int) (news, olds []int, ready, terminating int) {
 	for _, n := range w.podsOf(i) {
 		p := &w.pods[n]
 		switch {
+		case p.lost: // its place is taken by another, but in a StatefulSet
+			continue
 		case p.terminating:
 			terminating++
 			continue

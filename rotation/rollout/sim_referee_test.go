@@ -51,6 +51,7 @@ func (w *world) observeTruth() {
 			b.lastBroken = w.now
 		}
 		b.podless = b.podless || !slices.ContainsFunc(w.pods, func(p simPod) bool { return p.owner == i && !p.outside })
+		b.through = b.through || w.through(i)
 		if w.complete(i) {
 			b.ours, b.replaced = false, true
 		}
@@ -61,19 +62,30 @@ func (w *world) observeTruth() {
 }
 
 func (w *world) unreachable(p *simPod) bool {
-	return w.owners[p.owner].key.Kind == "DaemonSet" && p.node == w.down
+	return p.lost || w.owners[p.owner].key.Kind == "DaemonSet" && p.node == w.down
 }
 
 // complete says whether in truth no pod of the owner is being replaced: all are
 // there, ready and of its template, and none terminates.
 func (w *world) complete(i int) bool {
+	if w.owners[i].controller() && slices.ContainsFunc(w.pods, func(p simPod) bool {
+		return p.owner == i && !p.ready && !w.unreachable(&p) && !(p.outside && p.terminating)
+	}) {
+		return false
+	}
+	return w.through(i)
+}
+
+// through says whether in truth all pods of the owner are there and of its template,
+// and none terminates, whether or not they are ready.
+func (w *world) through(i int) bool {
 	o, there := &w.owners[i], 0
 	for n := range w.pods {
 		p := &w.pods[n]
 		if p.owner != i || w.unreachable(p) || p.outside && p.terminating {
 			continue
 		}
-		if p.terminating || !p.ready && o.controller() || o.outdatedPod(p) {
+		if p.terminating || o.outdatedPod(p) {
 			return false
 		}
 		there++
@@ -166,6 +178,8 @@ func (w *world) refereeStart(c *controller, i int) {
 		w.foul("I4: %s is written while suspended or paused", o.key)
 	case o.optOut:
 		w.foul("I4: %s is written although it opted out", o.key)
+	case o.key.Kind == "StatefulSet" && w.lostLong(i):
+		w.foul("lost: %s is written although a member of it cannot be replaced", o.key)
 	case w.bundle&w.issuer == 0 && !changed:
 		w.foul("I9: %s is rolled towards a bundle that does not verify the issuer", o.key)
 	case !w.windowOpen(c) && !(w.cfg.whenBroken && w.now.Sub(b.lastBroken) < lately):
@@ -185,7 +199,7 @@ func (w *world) refereeStart(c *controller, i int) {
 		w.refereeBudget(i)
 		w.refereeWaves(c, i)
 	}
-	b.ours, b.lastWrite, b.overlaid, b.podless = true, w.now, false, false
+	b.ours, b.lastWrite, b.overlaid, b.podless, b.through = true, w.now, false, false, false
 }
 
 // rollOf tells the roll of an owner in the state by the time when it was decided.
@@ -266,7 +280,9 @@ func (w *world) refereeWaves(c *controller, i int) {
 		if named(rollout.State{Failed: w.mt.state.Failed}, o.key) && o.wave > 0 || w.onlyRetired(n) || w.nodeTurned(o) {
 			continue
 		}
-		if o.wave > 0 && (o.observed != o.gen || w.replacing(n)) && w.newest(n, begun.Add(-simLag)).Before(begun.Add(w.clockMargin()-w.deadline())) {
+		// What Argo says is progressing while it makes up for a pod that is lost.
+		madeUpFor := o.op == byArgo && !o.phaseless && w.lost(o) > 0
+		if o.wave > 0 && (o.observed != o.gen || w.replacing(n) || madeUpFor) && w.newest(n, begun.Add(-simLag)).Before(begun.Add(w.clockMargin()-w.deadline())) {
 			continue // somebody else's rollout that is stuck, as far as could be seen
 		}
 		w.foul("waves: %s of wave %d is written while %s of wave %d is stale", w.owners[i].key, mine, o.key, o.wave)
@@ -416,6 +432,14 @@ func (w *world) refereeStore(c *controller) {
 		}
 		if e.Failed && e.Reason != v1alpha1.StillStale && !w.givenUp(b) {
 			w.foul("deadline: the roll of %s fails (%s) %s after its last write", e.Key, e.Reason, w.now.Sub(b.lastWrite))
+		}
+		asBefore := strings.Contains(e.Message, "no fewer than")
+		w.tally["ended as before"] += btoi(asBefore)
+		switch {
+		case asBefore && !w.givenUp(b):
+			w.foul("done: the roll of %s ends %s after its last write, though not all pods are ready", e.Key, w.now.Sub(b.lastWrite))
+		case asBefore && b.through:
+			continue // its pods do not become ready, and did not before
 		}
 		if !e.Failed && b.ours && !b.overlaid && !(w.owners[i].op != notOperated && w.givenUp(b)) {
 			w.foul("done: the roll of %s is said to be done, and in truth it is not", e.Key)

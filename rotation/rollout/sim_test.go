@@ -59,6 +59,7 @@ const (
 	noOldest
 	noMissing
 	noLeaves
+	lostCount
 )
 
 func (c *config) vary(rng *rand.Rand) {
@@ -96,6 +97,8 @@ func (w *world) mutate(x *rollout.Workload) {
 	case noMissing:
 		x.Owner.Desired, x.Owner.Available = btoi(!x.Owner.ByPods)*x.Owner.Desired, btoi(!x.Owner.ByPods)*x.Owner.Available
 		x.Owner.ByPods = false
+	case lostCount:
+		x.Terminating, x.Lost = x.Terminating+x.Lost, 0
 	case noLeaves:
 		for i := range x.StalePods {
 			x.StalePods[i].LeafOnly = false
@@ -123,7 +126,7 @@ func (w *world) step() {
 		c.step(w)
 	case !w.quiet && n < 88:
 		w.disturb()
-	case !w.quiet && n < 90 && w.controllers[w.leader].stage == storing:
+	case !w.quiet && (n < 90 || n < 97 && w.cfg.mutant == noConflict && w.frees()) && w.controllers[w.leader].stage == storing:
 		w.takeOver() // when it matters most
 	case !w.quiet && n < 91 && w.rng.IntN(3) == 0:
 		w.userRollout(w.rng.IntN(len(w.owners)))
@@ -139,6 +142,10 @@ func (w *world) step() {
 	}
 	w.observeTruth()
 }
+
+// frees says whether the leader has decided that a roll ended: who leads next begins
+// another in its place, and must not lose that to what this one still stores.
+func (w *world) frees() bool { return len(w.controllers[w.leader].decision.Ended) > 0 }
 
 // disturb does what users, nodes and other controllers do.
 func (w *world) disturb() {
@@ -189,7 +196,11 @@ func (w *world) disturb() {
 		w.now = w.now.Add(w.between(0, 3*time.Minute))
 	case n < 52:
 		w.dieStale()
-	case n < 54 && w.rng.IntN(2) == 0:
+	case n < 55:
+		w.loseNode()
+	case n < 56:
+		w.nodeBack()
+	case n < 58 && w.rng.IntN(2) == 0:
 		w.leafNext = w.now.Truncate(time.Second).Add(time.Second)
 	}
 }
@@ -328,6 +339,9 @@ func (w *world) calm() {
 	if w.bundle&w.issuer == 0 {
 		w.publish(w.bundle | w.issuer)
 	}
+	if w.rng.IntN(2) == 0 {
+		w.nodeBack() // others never come back
+	}
 	for i := range w.owners {
 		o := &w.owners[i]
 		if o.refusesUntil = (time.Time{}); w.rng.IntN(4) == 0 {
@@ -399,7 +413,7 @@ func (w *world) refereeEnd(rested bool) {
 	for i := range w.owners {
 		verb, _ := rollout.VerbFor(w.spec(&w.owners[i]), w.policy())
 		for _, n := range w.podsOf(i) {
-			if p := &w.pods[n]; verb != "" && w.goes(p) {
+			if p := &w.pods[n]; verb != "" && w.goes(p) && !w.unreachable(p) {
 				left = append(left, fmt.Sprintf("%s(p%d)", w.owners[i].key, p.id))
 				if !w.hindered(i) {
 					starved = left[len(left)-1:]
@@ -502,7 +516,7 @@ func TestSimulatedWorldsKeepTheInvariantsAndConverge(t *testing.T) {
 func simulated(operators bool) []string {
 	out := []string{
 		"Restart", "RestartAt", "Annotate", "evictions", "evictions after reverts", "attempt 2", "refusals", "pods that died stale",
-		"reverts", "overlooked", "opted out in flight", "old leaves", "rollouts of others", "rollouts of others over ours",
+		"pods that were lost", "reverts", "overlooked", "opted out in flight", "old leaves", "rollouts of others", "rollouts of others over ours",
 		"bundles that changed in flight", "conflicts", "actions that came too late",
 		"ended Converged", "ended ProgressDeadlineExceeded", "EvictionBlocked",
 	}

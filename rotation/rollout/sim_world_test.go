@@ -37,6 +37,7 @@ type simPod struct {
 	readyAt, goneAt time.Time
 	outside         bool      // it is no member of the mesh, and nobody sees it
 	endsSince       time.Time // when it began to terminate
+	lost            bool      // it is to end on a node that is not ready, and stays until that is back
 }
 
 type simOwner struct {
@@ -88,7 +89,8 @@ type book struct {
 	overlaid                        bool // somebody rolled it before our roll was complete
 	evicted                         int  // the pod last evicted
 	replaced                        bool
-	seen                            int // how many pods its roll answers for
+	through                         bool // all was replaced since the last write, if not ready
+	seen                            int  // how many pods its roll answers for
 }
 
 type snapshot struct {
@@ -358,7 +360,7 @@ func (w *world) livePods() {
 		p := w.pods[i]
 		unreachable := w.owners[p.owner].key.Kind == "DaemonSet" && p.node == w.down
 		switch {
-		case p.terminating && w.now.After(p.goneAt) && !unreachable:
+		case p.terminating && w.now.After(p.goneAt) && !unreachable && !p.lost:
 			w.dirty = true
 			w.logf("pod %d of %s is gone", p.id, w.owners[p.owner].key)
 			continue
@@ -425,7 +427,7 @@ func (w *world) liveInjectors() {
 func (w *world) spec(o *simOwner) rollout.OwnerSpec {
 	return rollout.OwnerSpec{
 		Key: o.key, Strategy: o.strategy, Found: true, OptedOut: o.optOut, Paused: o.paused, EvictOnly: o.evictOnly,
-		Desired: o.desired, Partition: o.partition,
+		Desired: o.desired, Partition: o.partition, Lost: w.lost(o),
 	}
 }
 

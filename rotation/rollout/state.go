@@ -44,6 +44,12 @@ type Roll struct {
 	// Pods is how many pods it had at that moment, terminating ones included, or
 	// later at any other: so many are expected of it when it is done.
 	Pods int
+	// Degraded says that fewer pods were available at that moment than there should
+	// be, and Available how many, or of its old pods later: no more are expected when
+	// all are replaced (see planner.asBefore). It is not known of a roll that was taken
+	// up without its state, or tried before.
+	Degraded  bool
+	Available int
 	// Applied says that the mark, the restart time or the annotation was seen on
 	// the owner.
 	Applied bool

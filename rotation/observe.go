@@ -144,9 +144,7 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	}
 	o.probeNamespace = probeNamespace(mt.Name, s.namespaces)
 	s.memory = r.memory.of(mt.Name)
-	if mt.Status.Issuer != nil {
-		s.verifiers, s.known = setOf(mt.Status.Issuer.VerifiedBy, o.current), true
-	}
+	s.judgeBy(mt.Status.Issuer)
 	workloads, err := s.survey(ctx, o.owners)
 	if err != nil {
 		return err
@@ -158,11 +156,22 @@ func (r *Reconciler) gather(ctx context.Context, mt *v1alpha1.MeshTrust, o *obse
 	o.writer = owner.Writer{Client: r.client, Reader: s.reader, Policy: policy, Revisions: s.revisions}
 	o.facts = rollout.Facts{
 		Bundle: bundleFacts(&mt.Status), Hold: o.hold(), Policy: policy, State: state,
-		Workloads: workloads, Waves: waves.names, Breaks: o.breaks(mt, s), WantFence: anchorrotation.Active(o.runs),
+		Workloads: workloads, Waves: waves.names, Breaks: firstBreak(workloads), WantFence: anchorrotation.Active(o.runs),
 	}
 	o.facts.Fence = r.fence.evidence(mt.Name, o, now)
 	o.unfit, o.unknown = countUnfit(o.owners)
 	return nil
+}
+
+// judgeBy takes the issuer in use, if there is one, for what stale pods are judged by.
+func (s *surveyor) judgeBy(issuer *v1alpha1.IssuerStatus) {
+	if issuer == nil {
+		return
+	}
+	s.verifiers, s.known = setOf(issuer.VerifiedBy, s.current), true
+	if issuer.NotAfter != nil {
+		s.issuerEnds = issuer.NotAfter.Time
+	}
 }
 
 // specError is a fault of the spec that validation cannot see: a condition for
@@ -188,39 +197,40 @@ func bundleFacts(s *v1alpha1.MeshTrustStatus) rollout.Bundle {
 	return rollout.Bundle{Hash: newest.Hash, PublishedAt: newest.PublishedAt.Time, SeenAt: newest.FirstSeen.Add(time.Second)}
 }
 
-// breaks is when the first stale pod stops working: when the issuer in use
-// ends, or earlier when the anchor does by which the pod trusts it. One that
-// fails already breaks now.
-func (o *observation) breaks(mt *v1alpha1.MeshTrust, s *surveyor) time.Time {
+// firstBreak is when the first stale pod that is to be rolled stops working; zero when
+// that is not known. Rolling the others faster helps none that is left alone.
+func firstBreak(workloads []rollout.Workload) time.Time {
 	var first time.Time
-	if mt.Status.Issuer == nil || mt.Status.Issuer.NotAfter == nil {
-		return first
-	}
-	for i := range o.owners {
-		if o.owners[i].Counts.Stale() == 0 {
-			continue
-		}
-		for p := range o.owners[i].Pods() {
-			if !p.Class.Stale() || p.Exempt() {
-				continue
-			}
-			if at := s.breaksAt(p.Trust, mt.Status.Issuer.NotAfter.Time); first.IsZero() || at.Before(first) {
-				first = at
-			}
+	for i := range workloads {
+		if w := &workloads[i]; w.Block.Reason == "" {
+			first = earliest(first, w.Breaks)
 		}
 	}
 	return first
 }
 
-// breaksAt is when a stale pod with this trust stops working.
-func (s *surveyor) breaksAt(t *mesh.Trust, issuerEnds time.Time) time.Time {
+// earliest returns the earlier of two times, of which a zero one is not known.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// breaksAt is when a stale pod with this trust stops working: when the issuer in use
+// ends, or earlier when the anchor does by which the pod trusts it. One that fails
+// already breaks now.
+func (s *surveyor) breaksAt(t *mesh.Trust) time.Time {
+	if s.issuerEnds.IsZero() {
+		return time.Time{}
+	}
 	if s.isBroken(t) {
 		return s.now
 	}
-	if end, ok := t.Sure.Intersect(s.verifiers).NotAfter(); ok && end.Before(issuerEnds) {
+	if end, ok := t.Sure.Intersect(s.verifiers).NotAfter(); ok && end.Before(s.issuerEnds) {
 		return end
 	}
-	return issuerEnds
+	return s.issuerEnds
 }
 
 // countUnfit counts the pods that do not provably trust the whole bundle, and

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -49,6 +50,7 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod, place place) {
 		s.addStale(w, p)
 	case p.Class == mesh.ClassRetired:
 		w.RetiredPods = append(w.RetiredPods, podOf(p))
+		s.revisions[w.Key] = cmp.Or(s.revisions[w.Key], p.Revision)
 	}
 }
 
@@ -119,6 +121,9 @@ func (s *surveyor) addStale(w *rollout.Workload, p inventory.Pod) {
 	s.revisions[w.Key] = p.Revision
 	w.Expired = w.Expired || p.Class == mesh.ClassExpired
 	w.Broken = w.Broken || s.isBroken(p.Trust)
+	if p.Class.Stale() {
+		w.Breaks = earliest(w.Breaks, s.breaksAt(p.Trust))
+	}
 }
 
 func podOf(p inventory.Pod) rollout.Pod {

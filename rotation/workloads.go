@@ -25,12 +25,14 @@ type surveyor struct {
 	namespaces map[string]*corev1.Namespace
 	nodes      map[string]*corev1.Node
 	// verifiers are the anchors that verify the issuer in use; known says
-	// whether there is such a thing.
-	verifiers bundle.Set
-	known     bool
-	current   bundle.Set
-	restart   restart
-	now       time.Time
+	// whether there is such a thing, and issuerEnds when that ends; zero when it is
+	// not known.
+	verifiers  bundle.Set
+	known      bool
+	issuerEnds time.Time
+	current    bundle.Set
+	restart    restart
+	now        time.Time
 	// memory is the controller's of its own writes.
 	memory remembered
 
@@ -38,8 +40,9 @@ type surveyor struct {
 	// underway are the workloads that the state names, with the verb of those that
 	// are being rolled: of these every pod counts.
 	underway map[rollout.Key]v1alpha1.Verb
-	// revisions holds, of each Deployment with a stale pod, the revision of one:
-	// its ReplicaSet must be the Deployment's own before anything is written.
+	// revisions holds, of each Deployment with a stale or else a retired pod, the
+	// revision of one: its ReplicaSet must be the Deployment's own before anything is
+	// written.
 	revisions map[rollout.Key]string
 }
 

@@ -97,7 +97,8 @@ type RolloutStatus struct {
 	// eta is when the last workload will be done, at the pace seen so far.
 	// +optional
 	ETA *metav1.Time `json:"eta,omitempty"`
-	// deadline is when the first pod that is not rolled will break.
+	// deadline is when the first pod that is yet to be rolled will break; those that are
+	// not going to be, see blocked, do not count.
 	// +optional
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 }

@@ -33,7 +33,8 @@ type Facts struct {
 	Fence FenceEvidence
 	// WantFence asks for the fence even while there is nothing to roll.
 	WantFence bool
-	// Breaks is when the first stale pod breaks; zero when that is not known.
+	// Breaks is when the first stale pod that is to be rolled breaks; zero when that is
+	// not known.
 	Breaks time.Time
 }
 
@@ -136,6 +137,9 @@ type Workload struct {
 	// cannot verify the issuer in use, so it fails handshakes now; RenewalOnly
 	// that all that is missing are renewals with the same key and name.
 	Expired, Broken, RenewalOnly bool
+	// Breaks is when the first of its stale pods stops working; zero when that is not
+	// known.
+	Breaks time.Time
 	// RunsToEnd says that its pods are meant to end by themselves, whatever owns them.
 	RunsToEnd bool
 	// Refused names what refused the last write, such as a PodDisruptionBudget an

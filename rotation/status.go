@@ -101,7 +101,7 @@ func expires(o *observation, issuer *v1alpha1.IssuerStatus) string {
 	return end.UTC().Format(time.RFC3339)
 }
 
-// blockedOf lists what is stale and not rolled, and the pods of DaemonSets that
+// blockedOf lists what is stale and not rolled, and the workloads with stale pods that
 // wait for their node.
 func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.BlockedWorkload {
 	var out []v1alpha1.BlockedWorkload
@@ -111,7 +111,7 @@ func blockedOf(d rollout.Decision, workloads []rollout.Workload) []v1alpha1.Bloc
 	for i := range workloads {
 		if w := &workloads[i]; w.Stranded > 0 && w.Block.Reason == "" {
 			out = append(out, v1alpha1.BlockedWorkload{WorkloadRef: refOf(w.Key), Reason: v1alpha1.NodeNotReady,
-				Message: "stale pods are on nodes that are cordoned or not ready; they are replaced when the nodes are back"})
+				Message: "stale pods are on nodes that are cordoned or not ready; they are replaced, or end, when the nodes are back"})
 		}
 	}
 	return out

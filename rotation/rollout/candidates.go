@@ -65,7 +65,7 @@ func (p *planner) sortWorkloads() {
 
 func (p *planner) sortOne(w *Workload) {
 	needs, failure := p.needs(w), p.state.failure(w.Key)
-	counted := p.takesPlace(w, needs || failure != nil, failure != nil)
+	counted := p.takesPlace(w, needs || failure != nil)
 	if counted {
 		p.count(w.Key.Namespace)
 	}
@@ -85,19 +85,12 @@ func (p *planner) sortOne(w *Workload) {
 // asked for it, so that it counts in the budget. Of one that is no concern of
 // ours a pod that terminates is none. A rollout that came to a halt replaces
 // nothing: if it counted, a few of them, such as of an image that does not exist,
-// would keep all others from being rolled, and from being healed, for ever. So
-// would one that failed and has a pod that terminates without end, such as for a
-// finalizer that nobody removes: once it failed, and brought no pod for as long, the
-// pod is nothing that a roll is about to replace.
-func (p *planner) takesPlace(w *Workload, concern, failed bool) bool {
-	switch {
-	case failed && p.halted(w):
-		return false
-	case w.Terminating > 0 && concern:
+// would keep all others from being rolled, and from being healed, for ever.
+func (p *planner) takesPlace(w *Workload, concern bool) bool {
+	if w.Terminating > 0 && concern {
 		return true
-	default:
-		return p.rollsOn(w) && (w.Terminating > 0 || !p.halted(w))
 	}
+	return p.rollsOn(w) && (w.Terminating > 0 || !p.halted(w))
 }
 
 // blocked reports a workload that is not to be rolled. In the control plane it

@@ -267,7 +267,8 @@ func (p *planner) begin(c candidate) {
 		Key: c.w.Key, Attempt: c.attempt, Verb: c.verb, For: p.facts.Bundle.Hash, Applied: c.marked,
 		StartedAt: p.now, ProgressAt: p.now, Before: c.w.NewestPod, Pods: c.w.Pods + c.w.Terminating,
 	}
-	if first := !c.marked && !c.again && c.attempt == 1; first && c.w.Owner.lacking() > 0 {
+	first, distrust := !c.marked && !c.again && c.attempt == 1, c.w.Broken || c.w.Expired
+	if first && !distrust && c.w.Owner.lacking() > 0 {
 		r.Degraded, r.Available = true, c.w.Owner.Available
 	}
 	r.Left = p.left(c.w, &r)

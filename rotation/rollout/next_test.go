@@ -167,19 +167,13 @@ func TestOneDecision(t *testing.T) {
 			reason: v1alpha1.Rolling, actions: []string{"Restart x v1:new"}, blocked: []string{"busy RolloutInFlight"}, again: 5 * time.Second},
 		"but it does while a pod of it terminates": {workloads: []rollout.Workload{stale("b", "busy", current, halted, func(w *rollout.Workload) { w.Terminating = 1 }), stale("b", "x")},
 			reason: v1alpha1.BudgetExhausted, edit: func(f *rollout.Facts) { f.Policy.MaxConcurrent = 1 }},
-		"one that failed takes up none, once it brings no pods either, for a pod that terminates without end": {
+		"and one that failed does, whose pods are weeks old: somebody may be replacing them": {
 			workloads: []rollout.Workload{stale("b", "busy", halted, func(w *rollout.Workload) { w.Terminating = 1 }), stale("b", "x")},
 			edit: func(f *rollout.Facts) {
 				f.Policy.MaxConcurrent, f.Policy.MaxConcurrentPerNamespace = 1, 1
 				f.State = failed("busy", noon.Add(-time.Minute))
 			},
-			reason: v1alpha1.Rolling, actions: []string{"Restart x v1:new"}, again: 5 * time.Second},
-		"but it does as long as it does": {
-			workloads: []rollout.Workload{stale("b", "busy", busy, func(w *rollout.Workload) { w.Terminating = 1 }), stale("b", "x")},
-			edit: func(f *rollout.Facts) {
-				f.Policy.MaxConcurrent, f.State = 1, failed("busy", noon.Add(-time.Minute))
-			},
-			reason: v1alpha1.BudgetExhausted, again: 9 * time.Minute},
+			reason: v1alpha1.BudgetExhausted},
 		"and while its owner has not seen what is asked of it": {workloads: []rollout.Workload{stale("b", "busy", current, halted, func(w *rollout.Workload) { w.Owner.Observed = false }), stale("b", "x")},
 			reason: v1alpha1.BudgetExhausted, edit: func(f *rollout.Facts) { f.Policy.MaxConcurrent = 1 }},
 		"one that is stuck holds up no later wave": {workloads: []rollout.Workload{stale("a", "x", wave(1), func(w *rollout.Workload) { w.Owner.Updated = 1 }), stale("a", "y")},

@@ -57,7 +57,7 @@ type OwnerSpec struct {
 	// Lost is how many pods are to end on nodes that are not ready. A StatefulSet's
 	// controller makes none in the place of such a pod, and under OrderedReady
 	// replaces no other: a roll would come to nothing, and an eviction take another
-	// of its members away.
+	// of its members away. Of kinds that are not built in nobody knows.
 	Lost int
 	// ControlledBy is the object that controls a ReplicaSet and has the say in how
 	// its pods are replaced; empty for a bare one.
@@ -96,6 +96,8 @@ func VerbFor(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 func verbForOther(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	operator := p.Operators.For(o.Key)
 	switch {
+	case o.Lost > 0 && (operator != nil || p.EvictUnmanaged):
+		return "", lostPods(o)
 	case operator == nil:
 		return evictIf(p.EvictUnmanaged, Hold{v1alpha1.UnknownOwner, fmt.Sprintf(
 			"it is not known how a %s is restarted; restart it, name its kind in spec.rollout.operators, or set spec.rollout.policies.unmanaged to Evict", o.Key.Kind)})
@@ -133,13 +135,19 @@ func holdOn(o OwnerSpec) Hold {
 	case o.Desired == 0:
 		return Hold{v1alpha1.ScaledToZero, "it is scaled to zero: its pods go by themselves"}
 	case o.Lost > 0 && o.Key.Kind == "StatefulSet":
-		return Hold{v1alpha1.NodeNotReady, fmt.Sprintf(
-			"%s cannot end, as the node is not ready, and is not replaced before; it is rolled when the node is back or deleted", count(o.Lost, "pod"))}
+		return lostPods(o)
 	case o.Paused && !o.EvictOnly:
 		return Hold{v1alpha1.WorkloadPaused, "it is paused; resume it, or set reanchor.dev/rollout-strategy to Evict"}
 	default:
 		return Hold{}
 	}
+}
+
+// lostPods is why an owner waits that may bring no pod in the place of one that
+// cannot end.
+func lostPods(o OwnerSpec) Hold {
+	return Hold{v1alpha1.NodeNotReady, fmt.Sprintf(
+		"%s cannot end, as the node is not ready, and may not be replaced before; it is rolled when the node is back or deleted", count(o.Lost, "pod"))}
 }
 
 // verbForControlled is for a ReplicaSet that an object controls which was not

@@ -63,6 +63,8 @@ func TestAnOwnerDecidesHowItsPodsAreReplaced(t *testing.T) {
 		"a partition that covers all pods leaves nothing to the template":   {owner: spec("StatefulSet", partition(3)), verb: v1alpha1.VerbEvict},
 		"a StatefulSet is left alone while a pod of it cannot end":          {owner: spec("StatefulSet", lost), block: v1alpha1.NodeNotReady},
 		"nor are its other pods evicted":                                    {owner: spec("StatefulSet", lost, evictOnly), block: v1alpha1.NodeNotReady},
+		"nor those of a kind that nobody knows":                             {owner: spec("Kafka", lost), policy: rollout.Policy{EvictUnmanaged: true}, block: v1alpha1.NodeNotReady},
+		"one that is never rolled is said to be so":                         {owner: spec("Kafka", lost), block: v1alpha1.UnknownOwner},
 		"a Deployment makes others in the place of such pods":               {owner: spec("Deployment", lost), verb: v1alpha1.VerbRestart},
 		"a paused Deployment is never patched":                              {owner: spec("Deployment", paused), block: v1alpha1.WorkloadPaused},
 		"a paused Deployment is evicted when asked for":                     {owner: spec("Deployment", paused, evictOnly), verb: v1alpha1.VerbEvict},

@@ -311,7 +311,7 @@ func TestARollTakesItsCourse(t *testing.T) {
 		"what was not whole before is done at the deadline when it is so no less": func(t *testing.T) {
 			for name, c := range map[string]struct {
 				before, after int
-				edit          func(*rollout.Workload)
+				edit, always  func(*rollout.Workload)
 				done          bool
 			}{
 				"as many":            {before: 9, after: 9, done: true},
@@ -325,17 +325,19 @@ func TestARollTakesItsCourse(t *testing.T) {
 				"one is left over":   {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Owner.Total = 11 }},
 				"an old one is seen": {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Outdated = 1 }},
 				"one is missing":     {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Pods = 9 }},
-				"the control plane":  {before: 9, after: 9, edit: func(w *rollout.Workload) { w.Wave = 0 }},
+				"the control plane":  {before: 9, after: 9, always: func(w *rollout.Workload) { w.Wave = 0 }},
+				"handshakes fail":    {before: 9, after: 9, always: func(w *rollout.Workload) { w.Broken = len(w.StalePods) > 0 }},
+				"the bundle ended":   {before: 9, after: 9, always: func(w *rollout.Workload) { w.Expired = len(w.StalePods) > 0 }},
 			} {
-				s := newScript(t, stale("a", "x", lame(c.before), func(w *rollout.Workload) {
-					if name == "the control plane" {
-						c.edit(w)
-					}
-				}))
+				if c.always == nil {
+					c.always = func(*rollout.Workload) {}
+				}
+				s := newScript(t, stale("a", "x", lame(c.before), c.always))
 				s.next()
 				s.underWay("x", newHash)
 				s.pass(time.Second).next()
 				w := s.replacedBut("x", newHash, c.after)
+				c.always(w)
 				if c.edit != nil {
 					c.edit(w)
 				}

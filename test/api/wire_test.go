@@ -198,7 +198,7 @@ func fullStatus() v1alpha1.MeshTrustStatus {
 			Fence:      &v1alpha1.FenceStatus{BundleHash: hash, At: micro},
 			InProgress: []v1alpha1.InProgressWorkload{{
 				WorkloadRef: deployment, Attempt: 2, RestartedFor: hash + ".2", Verb: v1alpha1.VerbRestart, StartedAt: micro, Message: "waits",
-				BundleHash: hash, OldPodsUntil: &at, Pods: 3, Applied: true, Left: 1, ProgressAt: &micro,
+				BundleHash: hash, OldPodsUntil: &at, Pods: 3, AvailableBefore: new(int32(2)), Applied: true, Left: 1, ProgressAt: &micro,
 			}},
 			InProgressTotal: 1,
 			Failed: []v1alpha1.FailedWorkload{{

@@ -13,6 +13,7 @@ import (
 	"github.com/reanchor/reanchor/mesh"
 	"github.com/reanchor/reanchor/rotation/anchorrotation"
 	"github.com/reanchor/reanchor/rotation/published"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 const (
@@ -23,6 +24,9 @@ const (
 	// taken that nothing else was published in between, unless the object says
 	// that it was written.
 	unwatched = 2 * time.Minute
+	// mostSubject is how many bytes of a subject are shown, which its issuer may have
+	// made of any length.
+	mostSubject = 256
 )
 
 // inForce reports whether the outcome of a read is a bundle that pods may have
@@ -121,7 +125,7 @@ func beginRecord(s *v1alpha1.MeshTrustStatus, b published.Bundle, interrupted bo
 func bundleStatus(b published.Bundle, hash string, publishedAt metav1.Time) *v1alpha1.BundleStatus {
 	out := &v1alpha1.BundleStatus{Hash: hash, Source: b.Source, PublishedAt: &publishedAt, AnchorCount: int32(b.Set.Len())}
 	for _, a := range capped(b.Set.Anchors(), v1alpha1.MaxAnchors) {
-		anchor := v1alpha1.AnchorStatus{Fingerprint: a.Fingerprint.String(), Subject: clip(a.Subject)}
+		anchor := v1alpha1.AnchorStatus{Fingerprint: a.Fingerprint.String(), Subject: record.ClipTo(a.Subject, mostSubject)}
 		if a.Key != (bundle.Fingerprint{}) {
 			anchor.KeyFingerprint = a.Key.String()
 		}
@@ -181,7 +185,7 @@ func recordIssuer(s *v1alpha1.MeshTrustStatus, o *observation, now time.Time) {
 	cert := i.Chain[0]
 	verifiedBy := o.current.VerifiedBy(i.Chain, now).Fingerprints()
 	next := &v1alpha1.IssuerStatus{
-		Fingerprint: bundle.FingerprintOf(cert.Raw).String(), Subject: clip(cert.Subject.String()), Source: i.Source,
+		Fingerprint: bundle.FingerprintOf(cert.Raw).String(), Subject: record.ClipTo(cert.Subject.String(), mostSubject), Source: i.Source,
 		NotBefore: timeRef(cert.NotBefore), NotAfter: timeRef(cert.NotAfter),
 		VerifiedByTotal: int32(len(verifiedBy)), Since: timeRef(now), SignedSince: timeRef(now),
 	}
@@ -256,15 +260,6 @@ func setOf(fingerprints []string, details bundle.Set) bundle.Set {
 		anchors = append(anchors, a)
 	}
 	return bundle.FromAnchors(anchors...)
-}
-
-// clip bounds a subject, which its issuer may have made of any length.
-func clip(text string) string {
-	const most = 256
-	if len(text) <= most {
-		return text
-	}
-	return text[:most-3] + "..."
 }
 
 func timeRef(t time.Time) *metav1.Time {

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	texts "github.com/reanchor/reanchor/rotation/record"
 )
 
 // Kinds of a Key that stand for the lack of a controller.
@@ -62,25 +64,18 @@ func ownerOf(pod *corev1.Pod) Key {
 			key.Group, key.Kind, key.Name = group, kind, name
 		}
 	}
-	key.Group, key.Kind, key.Name = cut(key.Group, maxName), cut(key.Kind, maxKind), cut(key.Name, maxName)
+	key.Group, key.Kind, key.Name = texts.ClipTo(key.Group, maxName), texts.ClipTo(key.Kind, maxKind), texts.ClipTo(key.Name, maxName)
 	return key
 }
 
-// Most bytes of what the status names a workload by; no object has longer ones.
+// Most bytes of what the status names a workload by; no object has longer ones. But
+// the API server takes owner references of any length, and whoever may create a pod
+// may write one: a status that named it would be refused as a whole. What was cut
+// ends as no name of an object can.
 const (
 	maxKind = 63
 	maxName = 253
 )
-
-// cut bounds what a pod says of its owner. The API server takes references of any
-// length, and whoever may create a pod may write one: a status that named it would be
-// refused as a whole. What was cut ends as no name of an object can.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most-3], "") + "..."
-}
 
 // ownerOfReplicaSet derives the owner of a ReplicaSet: its controller names it
 // after itself and the hash of the template, which it also writes on the pods.

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reanchor/reanchor/bundle"
+	"github.com/reanchor/reanchor/rotation/record"
 )
 
 // refused reports whether an answer is a refusal: for want of a permission, by an
@@ -38,10 +39,7 @@ func Refusal(err error) string {
 	if bundle.QuotesPEM(text) {
 		return fmt.Sprintf("%s; the message is left out, since it quotes a certificate or a key", cmp.Or(statusOf(err).Reason, metav1.StatusReasonUnknown))
 	}
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "..."
-	}
-	return text
+	return record.ClipTo(text, most)
 }
 
 // Sealed takes away an error's text when it quotes a certificate or a key, as an

@@ -13,11 +13,15 @@ import (
 const MostText = 1024
 
 // Clip bounds a text that others may have made of any length to MostText.
-func Clip(text string) string {
-	if len(text) <= MostText {
+func Clip(text string) string { return ClipTo(text, MostText) }
+
+// ClipTo bounds a text to so many bytes, three at least. What was cut ends in three
+// dots.
+func ClipTo(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:MostText-3], "") + "..."
+	return strings.ToValidUTF8(text[:most-3], "") + "..."
 }
 
 // Event is what an event is of, without its note.

@@ -7,8 +7,8 @@ import (
 
 // Bounds of one pod. Three bytes of text, an empty element of a list, ask for up to
 // 120 bytes of memory, and whoever reaches the webhook's port may send them: without
-// bounds 255 KB of text took 75 MB. They are far above what the etcd behind an API
-// server and a node's command line let a pod have that is ever to run.
+// bounds 255 KB of text took 75 MB. They are far above what pods have; one that had
+// more, which an API server may take, would not be created where it is meshed.
 const (
 	// MaxContainers bounds the containers and init containers together. Ephemeral
 	// ones are not read: no pod is created with one.
@@ -29,7 +29,7 @@ const (
 // ErrTooMany says that a pod is over one of the bounds. It is no denial, since
 // nothing is proved of the pod: like a text that cannot be read it is answered with
 // an error, and the failurePolicy decides.
-var ErrTooMany = errors.New("the pod is larger than any that can run")
+var ErrTooMany = errors.New("the pod is too large")
 
 // most is one of the bounds, and what it bounds.
 type most struct {

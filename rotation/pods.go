@@ -58,10 +58,11 @@ func (s *surveyor) count(w *rollout.Workload, p inventory.Pod, place place) {
 // node is out: only the kubelet there can end it, and until the node is back or its
 // object is deleted nobody knows whether it did. Such a pod does not come back, and
 // no built-in controller waits for it but that of a StatefulSet (see
-// rollout.OwnerSpec). If it counted, one node that is dead would keep its workloads' places in the budget for
-// ever, and fail all their rolls. So what is bounded (I4) is what a roll takes away: a
-// replacement that is missing counts, by its owner's status. Nothing passes a gate on
-// trust by this (I8): the pod is named as stranded, and counts in the inventory.
+// rollout.OwnerSpec). If it counted, one node that is dead would keep its workloads'
+// places in the budget for ever, and fail all their rolls. So what is bounded (I4) is
+// what a roll takes away: a replacement that is missing counts, by its owner's status.
+// Nothing passes a gate on trust by this (I8): the pod is named as stranded, if it is
+// stale, and counts in the inventory.
 //
 // The pods of a node whose object is gone are deleted by force within a minute (by
 // PodGC, in gcOrphaned), and one that the cache lacks may merely be new.

@@ -31,8 +31,8 @@ const bufferSize = 32 << 10
 const (
 	roomBytes = 32 << 20
 	roomTurns = 2
-	// waitTimeout is how long a request waits for room, and then for its turn. The API
-	// server waits 3 s for an answer.
+	// waitTimeout is how long a request waits for room, and then as long for its turn. The
+	// API server waits 3 s for an answer.
 	waitTimeout = 2 * time.Second
 	// bodyTimeout is how long a body may take that has room, so that one which never
 	// comes soon makes room for another.

@@ -33,7 +33,7 @@ type Handler struct {
 // memory is what a request needs and the next one uses again.
 type memory struct {
 	parser review.Parser
-	in     []byte // of bufferSize
+	in     []byte // of bufferSize; nil for what is known to be large
 	out    []byte
 	place  place
 }

@@ -118,7 +118,7 @@ const (
 	OptedOut Reason = "OptedOut"
 	// ScaledToZero says that the workload has no pods now.
 	ScaledToZero Reason = "ScaledToZero"
-	// NodeNotReady says that the pod's node cannot start a replacement.
+	// NodeNotReady says that the pod's node cannot start a replacement, or end the pod.
 	NodeNotReady Reason = "NodeNotReady"
 )
 

@@ -127,8 +127,9 @@ func earlierOf(w *world, f *lifecycle.Facts) []lifecycle.Earlier {
 		}
 	}
 	if int(issuer.EarlierTotal) > len(issuer.Earlier) && !last.IsZero() {
-		f.Earlier = out // what signed these is own
-		out = append(out, lifecycle.Earlier{SignedBy: lifecycle.OwnAnchors(f), LeavesUntil: last})
+		g := *f
+		g.Earlier = out // what signed these is own
+		out = append(out, lifecycle.Earlier{SignedBy: lifecycle.OwnAnchors(&g), LeavesUntil: last})
 	}
 	return out
 }

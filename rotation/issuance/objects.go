@@ -109,7 +109,7 @@ func (s *Store) read(ctx context.Context, o client.Object, k kind, key client.Ob
 
 // versions are those in which an API server may have the kind, newest first.
 func (k kind) versions() []string {
-	if k == clusterTrustBundleKind {
+	if k.GroupKind() == clusterTrustBundleKind.GroupKind() {
 		return published.TrustBundleVersions()
 	}
 	return []string{k.Version}

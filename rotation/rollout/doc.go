@@ -25,9 +25,9 @@
 //     fails handshakes, or all others serve and it is evicted anyway;
 //   - a workload is done when its own rollout is complete, all its pods are
 //     there and ready, none of them is stale and no old pod of it is left (a
-//     terminating pod still serves; one that cannot end since its node is not
-//     ready is waited for by nobody, and named). What its owner says and what the pods show
-//     comes from two caches, and only both together prove it;
+//     terminating pod still serves; for one that cannot end since its node is not
+//     ready no roll waits, and it is named if it is stale). What its owner says and
+//     what the pods show comes from two caches, and only both together prove it;
 //   - an owner whose operator restarts the pods when asked (spec.rollout.operators)
 //     has no rollout that could be read: its roll lasts until every pod was created
 //     after the operator was asked, and as many are ready as there were. An Argo

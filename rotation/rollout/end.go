@@ -59,8 +59,8 @@ func (p *planner) fail(w *Workload, reason v1alpha1.Reason, attempt int) {
 // pods are available than when it began, which were too few then too: what keeps the
 // others from it has nothing to do with trust, and only their user can mend it. What
 // was whole before is not meant, nor what failed handshakes, nor what was tried for
-// this bundle before: its pods may lack something because of that. Nor is the control plane: without it no pod of
-// a later wave gets a leaf, so it must be seen to be whole.
+// this bundle before: its pods may lack something because of that. Nor is the control
+// plane: without it no pod of a later wave gets a leaf, so it must be seen to be whole.
 func (p *planner) asBefore(w *Workload, r *Roll) bool {
 	done := w.Owner.updated() && w.Terminating == 0 && w.Pods >= expected(w, r) && !lagging(w) && replaced(w, r)
 	return r.Degraded && w.Wave > 0 && done && w.Owner.Available >= r.Available && len(w.StalePods) == 0 && len(p.unwanted(w, r)) == 0

@@ -64,8 +64,7 @@ type OwnerSpec struct {
 	ControlledBy Key
 }
 
-// VerbFor returns how the pods of an owner are replaced, or why they are not
-// (the table in design, section 8).
+// VerbFor returns how the pods of an owner are replaced, or why they are not.
 func VerbFor(o OwnerSpec, p Policy) (v1alpha1.Verb, Hold) {
 	switch {
 	case o.OptedOut:

@@ -98,7 +98,7 @@ func (p *Parser) result() (*Request, error) {
 		otherwise string
 	}{
 		{p.apiVersion == "admission.k8s.io/v1" && p.kind == "AdmissionReview", "it is not an AdmissionReview of admission.k8s.io/v1"},
-		{p.UID != "" && len(p.UID) <= MaxUID, "it has no request with a uid of at most 256 bytes"},
+		{p.UID != "" && len(p.UID) <= MaxUID, "it has no request with a uid, or one that is too long"},
 		{p.operation == "CREATE" && p.sub == "", "the operation is not the creation of an object"},
 		{p.requestKind == kind{"", "v1", "Pod"} && p.resource == kind{"", "v1", "pods"}, "the resource is not v1 pods"},
 		{p.podKind == "Pod" && p.podAPIVersion == "v1", "the object is not a v1 Pod"},
